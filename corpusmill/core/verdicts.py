@@ -1,0 +1,115 @@
+"""What a stage or a corpus-wide step says about the rows of a table, and how it collects it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from corpusmill.core import documents
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of the rows of one table: kept + removed + quarantined = rows in.
+
+    clusters: duplicate clusters the rows belong to, only from dedup.
+    """
+
+    kept: pa.Table
+    removed: pa.Table = field(default_factory=lambda: documents.empty(documents.REMOVAL))
+    quarantined: pa.Table = field(default_factory=lambda: documents.empty(documents.QUARANTINE))
+    spans: pa.Table = field(default_factory=lambda: documents.empty(documents.SPAN))
+    clusters: pa.Table | None = None
+
+
+class Verdicts:
+    """Collects the fates of the rows of one table, in row order, and turns them into a StageResult.
+
+    Rows that were not named by `remove` or `quarantine` are kept.
+    """
+
+    def __init__(self, stage: str, table: pa.Table) -> None:
+        self._stage = stage
+        self._table = table
+        self._ids: list[str] = table.column("doc_id").to_pylist()
+        self._urls: list[str] = table.column("url").to_pylist()
+        self._gone = [False] * table.num_rows
+        self._removed: list[dict[str, Any]] = []
+        self._quarantined: list[dict[str, Any]] = []
+        self._spans: list[dict[str, Any]] = []
+
+    def remove(
+        self,
+        row: int,
+        rule: str,
+        *,
+        value: float | None = None,
+        threshold: float | None = None,
+        detail: str | None = None,
+        twin: str | None = None,
+        text: str = "",
+        excerpt_start: int = 0,
+    ) -> None:
+        """Removes `row` under `rule`. `text` is the document's text ("" before extraction)."""
+        self._gone[row] = True
+        self._removed.append(
+            {
+                "doc_id": self._ids[row],
+                "url": self._urls[row],
+                "stage": self._stage,
+                "rule": rule,
+                "value": value,
+                "threshold": threshold,
+                "detail": detail,
+                "twin": twin,
+                "excerpt": documents.excerpt(text, excerpt_start),
+                "characters": len(text),
+            }
+        )
+
+    def quarantine(self, row: int, reason: str, detail: str, *, text: str = "") -> None:
+        """Quarantines `row` under `reason`."""
+        self._gone[row] = True
+        self._quarantined.append(
+            {
+                "doc_id": self._ids[row],
+                "url": self._urls[row],
+                "stage": self._stage,
+                "reason": reason,
+                "warc_file": self._table.column("warc_file")[row].as_py(),
+                "warc_offset": self._table.column("warc_offset")[row].as_py(),
+                "detail": detail,
+                "characters": len(text),
+            }
+        )
+
+    def cut(self, row: int, rule: str, start: int, end: int, text: str) -> None:
+        """Records that the stage cut code points [start, end), that read `text`, from `row`."""
+        self._spans.append(
+            {
+                "doc_id": self._ids[row],
+                "stage": self._stage,
+                "rule": rule,
+                "start": start,
+                "end": end,
+                "text": text,
+            }
+        )
+
+    def result(self, kept: pa.Table | None = None) -> StageResult:
+        """The result. `kept` replaces the surviving rows of the input where the stage edits or adds columns."""
+        if kept is None:
+            kept = self._table.filter(pa.array([not gone for gone in self._gone], pa.bool_()))
+        return StageResult(
+            kept=kept,
+            removed=documents.table_of(self._removed, documents.REMOVAL),
+            quarantined=documents.table_of(self._quarantined, documents.QUARANTINE),
+            spans=documents.table_of(self._spans, documents.SPAN),
+        )
+
+    @property
+    def surviving(self) -> list[int]:
+        """Row numbers that are neither removed nor quarantined so far."""
+        return [i for i, gone in enumerate(self._gone) if not gone]

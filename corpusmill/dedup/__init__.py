@@ -1,0 +1,1 @@
+"""Steps that must see the whole corpus, as pure map and reduce functions."""

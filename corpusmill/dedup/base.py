@@ -1,0 +1,79 @@
+"""What a corpus-wide step is: a map over shards, reduces over partitions, and an application to every shard.
+
+    map(shard table)            -> rows with a partition number     (one task a shard)
+    reduce(0, rows of one p)    -> rows with a partition number     (one task a partition)
+    ...
+    reduce(last, rows of one p) -> decisions, partitioned by shard
+    apply(shard table, its decisions) -> StageResult (+ clusters)   (one task a shard)
+
+The engine schedules the tasks and keeps the exchange between them on disk. It hands `reduce` the rows in the order of the
+files they came from, which is fixed; a reduce that cares sorts them itself. Results must not depend on the number of
+partitions: memory is what it bounds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Generic, TypeVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from corpusmill.core.verdicts import StageResult
+
+PARTITION = "partition"  # int32 column that every exchanged table carries
+
+
+class CorpusStepConfig(BaseModel):
+    """Base of every corpus step's config: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    partitions: int = Field(16, ge=1, le=4096, description="key partitions of an exchange; never changes results")
+
+    def identity(self) -> dict[str, object]:
+        """The settings that decide results: all but `partitions`."""
+        return self.model_dump(mode="json", exclude={"partitions"})
+
+
+ConfigT = TypeVar("ConfigT", bound=CorpusStepConfig)
+
+
+class CorpusStep(ABC, Generic[ConfigT]):
+    """A corpus-wide step. Subclasses set the class variables and write `map`, `reduce` and `apply`.
+
+    name: key in the recipe and folder in the run.
+    version: raised whenever the same input and config would give another result; part of the fingerprint.
+    columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
+    rounds: number of reduces; the last one partitions its rows by shard number.
+    edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    Config: ClassVar[type[CorpusStepConfig]]
+    columns: ClassVar[tuple[str, ...]]
+    rounds: ClassVar[int]
+    edits_text: ClassVar[bool] = False
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    def partitions(self, round_number: int, shards: int) -> int:
+        """Number of partitions that round `round_number` reads (0 = what `map` writes; `rounds` = by shard)."""
+        return shards if round_number == self.rounds else self.config.partitions
+
+    @abstractmethod
+    def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
+        """Rows for round 0: any columns plus `partition`, 0 <= partition < partitions(0, shards).
+
+        `table` holds `columns` of one shard; `shard` is its number, 0 <= shard < shards.
+        """
+
+    @abstractmethod
+    def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
+        """Rows of one partition (without the `partition` column) to rows for the next round."""
+
+    @abstractmethod
+    def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
+        """All columns of one shard, and the decisions for it, to what is kept and removed."""

@@ -1,0 +1,1 @@
+"""Recipes, the plan, the Ray engine. The only package that imports Ray."""

@@ -1,0 +1,1 @@
+"""Text to token shards, packed sequences and the training order."""

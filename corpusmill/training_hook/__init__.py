@@ -1,0 +1,1 @@
+"""The bundled FSDP trainer, which reads nothing but an order."""

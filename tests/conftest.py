@@ -1,0 +1,18 @@
+"""Fixtures that every folder of tests may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_crawl() -> Path:
+    """Folder of real pages beside the repository; tests that need it are skipped where it is absent."""
+    folder = REPOSITORY.parent / "shared" / "data" / "crawl"
+    if not folder.is_dir():
+        pytest.skip("real pages are absent: ../shared/data/crawl")
+    return folder
