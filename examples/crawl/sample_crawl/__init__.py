@@ -5,6 +5,6 @@ random state, no network. Only warcio and PyYAML are needed beside the standard 
 """
 
 from .articles import Article, load_articles
-from .build import Summary, build
+from .crawl import Summary, build
 
 __all__ = ["Article", "Summary", "build", "load_articles"]
