@@ -1,0 +1,92 @@
+"""URLs: the WHATWG form, hosts, registered domains and the key that equal pages share.
+
+Everything here is a pure function of its argument: the public suffix list is the one that tldextract brings along,
+never the network's.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import tldextract
+from ada_url import URL, HostType
+
+# Parameters that name a campaign or a click, never a page. `utm_*` is matched by prefix.
+TRACKING_PARAMETERS = frozenset(
+    # advertising clicks; social networks; newsletters and their readers; web analytics
+    "fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|yclid|ysclid|twclid|ttclid|srsltid"
+    "|igshid|igsh|mc_cid|mc_eid|mkt_tok|vero_id|oly_anon_id|oly_enc_id|wickedid|_hsenc|_hsmi|_ga|_gl".split("|")
+)
+
+_suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True)
+
+
+def _parse(url: str) -> URL | None:
+    try:
+        return URL(url)
+    except (ValueError, UnicodeEncodeError):  # the latter: lone surrogates
+        return None
+
+
+def normalise(url: str) -> str | None:
+    """`url` as the WHATWG URL standard serialises it; None when it is not an absolute URL.
+
+    Scheme and host are in lower case, an international host in Punycode, the default port gone, dot segments resolved
+    and what may not stand in a URL percent-encoded.
+    """
+    parsed = _parse(url)
+    return None if parsed is None else str(parsed.href)
+
+
+def host(url: str) -> str:
+    """Host of `url` in lower case and Punycode, without port; an IPv6 address in brackets; "" when there is none."""
+    parsed = _parse(url)
+    return "" if parsed is None else str(parsed.hostname)
+
+
+def is_ip_address(url: str) -> bool:
+    """Whether the host of `url` is an IPv4 or IPv6 address, in any spelling that browsers accept."""
+    parsed = _parse(url)
+    return parsed is not None and parsed.host_type != HostType.DEFAULT and bool(parsed.hostname)
+
+
+def registered_domain(url_or_host: str) -> str:
+    """The part of a host that was registered, e.g. `example.co.uk`; "" for an IP address, a bare suffix or no host.
+
+    Private suffixes (`github.io`, `blogspot.com`) count as ordinary domains, as in most link graphs.
+    """
+    if "://" not in url_or_host:
+        url_or_host = f"http://{url_or_host}/"
+    parsed = _parse(url_or_host)
+    if parsed is None or parsed.host_type != HostType.DEFAULT:
+        return ""
+    return _registered(parsed.hostname)
+
+
+@lru_cache(maxsize=65_536)
+def _registered(hostname: str) -> str:
+    return str(_suffixes(hostname).top_domain_under_public_suffix)
+
+
+def dedup_key(url: str) -> str:
+    """What two addresses of one page have in common; `url` itself when it cannot be parsed.
+
+    host[:port]path[?query] of the WHATWG form, where
+    - the scheme, user name, password and fragment are dropped (http and https are one page);
+    - the default port is dropped, that of http under https too and the reverse;
+    - slashes at the end of the path are dropped, and `www.` is kept: many hosts serve another page without it;
+    - TRACKING_PARAMETERS and `utm_*` are dropped, the other parameters kept as they are written and sorted; an empty
+      query is none.
+    """
+    parsed = _parse(url)
+    if parsed is None:
+        return url
+    port = "" if parsed.port in ("", "80", "443") else f":{parsed.port}"
+    parameters = [p for p in str(parsed.search)[1:].split("&") if p and not _tracks(p)]
+    query = "?" + "&".join(sorted(parameters)) if parameters else ""
+    return f"{parsed.hostname}{port}{parsed.pathname.rstrip('/')}{query}"
+
+
+def _tracks(parameter: str) -> bool:
+    name = parameter.partition("=")[0].lower()
+    return name.startswith("utm_") or name in TRACKING_PARAMETERS
