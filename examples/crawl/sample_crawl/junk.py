@@ -251,7 +251,9 @@ def _huge_line() -> Capture:
     length = 0
     while length < HUGE_LINE_CHARACTERS:
         number = rank(f"crate/{len(parts)}")
-        parts.append(f"crate {number % 99991} with {number % 97} hinges of {pick(('brass', 'zinc', 'steel'), str(number))}")
+        parts.append(
+            f"crate {number % 99991} with {number % 97} hinges of {pick(('brass', 'zinc', 'steel'), str(number))}"
+        )
         length += len(parts[-1]) + 2
     body = _page("Inventory", f"<p>{'; '.join(parts)}</p>")
     return Capture("https://data.timesheet.example/inventory.html", "huge_line", body, language="en")

@@ -164,4 +164,4 @@ def save(path: Path, data: bytes) -> None:
     """Write `data` under a temporary name, then rename, so that no reader sees half a file."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(data)
-    os.replace(temporary, path)
+    temporary.replace(path)

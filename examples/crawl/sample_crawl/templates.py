@@ -94,7 +94,8 @@ def _cookies(page: Page) -> str:
 def _share(page: Page) -> str:
     words = page.labels
     return (
-        f'<div class="share social-share"><span>{words.share}</span> <span>{page.count("likes", 400)} {words.likes}</span> '
+        f'<div class="share social-share"><span>{words.share}</span> '
+        f"<span>{page.count('likes', 400)} {words.likes}</span> "
         f"<span>{page.count('comments', 60)} {words.comments}</span></div>"
     )
 
@@ -117,12 +118,14 @@ def _footer(page: Page) -> str:
 def _blog(page: Page) -> str:
     words = page.labels
     return f"""{_cookies(page)}
-<header class="site-header"><a href="/">{escape(site_name(page.host))}</a><nav class="menu">{_links(words.menu, "p")}</nav></header>
+<header class="site-header"><a href="/">{escape(site_name(page.host))}</a>
+<nav class="menu">{_links(words.menu, "p")}</nav></header>
 <div class="wrap">
 <main>
 <article class="post">
 <h1 class="entry-title">{escape(page.title)}</h1>
-<div class="post-meta"><span class="date">{page.dateline}</span> <span class="author">{words.by} {escape(page.author)}</span></div>
+<div class="post-meta"><span class="date">{page.dateline}</span>
+<span class="author">{words.by} {escape(page.author)}</span></div>
 <div class="entry-content">
 {page.body_html}
 </div>
@@ -141,7 +144,8 @@ def _news(page: Page) -> str:
     words = page.labels
     return f"""<div id="top" class="topbar"><a href="/login">{words.sign_in}</a></div>
 <nav class="main-nav navigation">{_links(words.menu, "section")}</nav>
-<div class="breadcrumb"><a href="/">{escape(site_name(page.host))}</a> &gt; <a href="/section/1">{words.menu[1]}</a></div>
+<div class="breadcrumb"><a href="/">{escape(site_name(page.host))}</a> &gt;
+<a href="/section/1">{words.menu[1]}</a></div>
 <article>
 <header><h1>{escape(page.title)}</h1><p class="byline">{words.by} {escape(page.author)}</p>
 <time datetime="{page.published.isoformat()}">{page.dateline}</time></header>
@@ -167,7 +171,8 @@ def _docs(page: Page) -> str:
 {page.body_html}
 <p class="page-date">{page.dateline}</p>
 </main>
-<div class="pagination nav"><a href="/docs/previous" rel="prev">&laquo;</a> <a href="/docs/next" rel="next">&raquo;</a></div>
+<div class="pagination nav"><a href="/docs/previous" rel="prev">&laquo;</a>
+<a href="/docs/next" rel="next">&raquo;</a></div>
 {_footer(page)}"""
 
 
@@ -192,7 +197,8 @@ def _recipe(page: Page) -> str:
 def _forum(page: Page) -> str:
     words = page.labels
     replies = "\n".join(
-        f'<div class="comment reply"><b>user{page.count(text, 9000)}</b> <p>{text}</p><a href="#reply">{words.reply}</a></div>'
+        f'<div class="comment reply"><b>user{page.count(text, 9000)}</b> '
+        f'<p>{text}</p><a href="#reply">{words.reply}</a></div>'
         for text in words.replies
     )
     return f"""<div class="navbar navigation">{_links(words.menu, "f")}<a href="/login">{words.sign_in}</a></div>
