@@ -21,6 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from corpusmill.core.characters import WORD, Classes
 from corpusmill.core.hashing import Int64Array, UInt64Array, hash_spans
 
 CodePoints = npt.NDArray[np.uint32]
@@ -28,7 +29,7 @@ CodePoints = npt.NDArray[np.uint32]
 # Languages whose writing does not separate words by spaces (ISO 639-1, and the codes that lid.176 gives).
 UNSPACED = frozenset({"ja", "zh", "yue", "wuu", "th", "lo", "km", "my", "bo", "dz"})
 
-# Sudachi refuses inputs above 49,149 bytes; a code point of the BMP has at most 3.
+# Sudachi refuses inputs above 49,149 bytes of UTF-8; a code point has at most 4.
 _SUDACHI_CODEPOINTS = 12_000
 _BREAK_AFTER = re.compile(r"[\n。！？!?]")
 
@@ -85,6 +86,14 @@ def words(text: str, language: str) -> Spans:
     if language == "ja":
         return _japanese_words(text)
     return _from_pairs([m.span() for m in _UNSPACED_WORD.finditer(text)])
+
+
+def without_outer_punctuation(spans: Spans, classes: Classes) -> Spans:
+    """`spans` less what is no letter, mark or digit at both ends ("(that," becomes "that"); maybe empty.
+
+    classes: characters.classes of the text.
+    """
+    return Spans(*_trimmed(spans.starts, spans.ends, classes))
 
 
 def lines(text: str) -> Spans:
@@ -164,6 +173,17 @@ def _whitespace_words(points: CodePoints) -> tuple[Int64Array, Int64Array]:
         ends[k] = i
         k += 1
     return starts[:k].copy(), ends[:k].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _trimmed(starts: Int64Array, ends: Int64Array, classes: Classes) -> tuple[Int64Array, Int64Array]:
+    starts, ends = starts.copy(), ends.copy()
+    for i in range(len(starts)):
+        while starts[i] < ends[i] and not classes[starts[i]] & WORD:
+            starts[i] += 1
+        while starts[i] < ends[i] and not classes[ends[i] - 1] & WORD:
+            ends[i] -= 1
+    return starts, ends
 
 
 _sudachi = threading.local()  # one tokenizer a thread: it is not safe to share
