@@ -1,0 +1,197 @@
+"""Reading an order: what a trainer is fed at a step, and the hash that proves it. O(batch) a step, whatever came before."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from corpusmill.core import storage
+from corpusmill.core.errors import InputError, VerificationFailed
+from corpusmill.core.hashing import digest
+from corpusmill.tokenize import hashes
+from corpusmill.tokenize.hashes import step_root
+from corpusmill.tokenize.order import OrderSummary
+from corpusmill.tokenize.rows import BoolArray, RowSegments, StepRows, materialise, row_leaf
+from corpusmill.tokenize.rule import Rule
+from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
+
+__all__ = ["Order", "RowSegments", "StepRows", "step_root"]
+
+
+class Order:
+    """An order opened for reading.
+
+    Feed `step(n, slots)` to a model; gather `leaf(...)` of every slot, computed from what was fed, from the ranks;
+    `step_root(leaves in slot order)` then equals `recorded_root(n)`.
+    """
+
+    def __init__(self, run_folder: str, summary: OrderSummary, rule: Rule) -> None:
+        tokens_folder = storage.join(run_folder, "tokens")
+        self.run_folder = run_folder
+        self.summary = summary
+        self.rule = rule
+        self.index = DocumentIndex(storage.join(tokens_folder, "documents.parquet"), [s.name for s in rule.shards])
+        self.store = TokenStore(tokens_folder, rule.shards, rule.tokenizer.dtype)
+        folder = storage.join(run_folder, "order")
+        self._table = TableReader(folder, summary)
+        self._roots = storage.read_parquet(storage.join(folder, summary.roots.path), ["root"]).column("root")
+
+    @classmethod
+    def open(cls, run_folder: str, *, verify: bool = False) -> Order:
+        """Opens RUN/order and RUN/tokens: checks sizes, and that rule, roots and order root fit together.
+
+        verify: also check the SHA-256 of every token shard, the documents and the table.
+        Raises InputError when there is no order, VerificationFailed when a file does not fit.
+        """
+        summary, rule = load_order(run_folder)
+        tokens, folder = storage.join(run_folder, "tokens"), storage.join(run_folder, "order")
+        sizes = [(storage.join(tokens, "documents.parquet"), rule.documents.bytes, rule.documents.sha256)]
+        sizes += [(storage.join(tokens, f"{s.name}.bin"), s.bytes, s.sha256) for s in rule.shards]
+        sizes += [(storage.join(folder, f.path), f.bytes, f.sha256) for f in (*summary.table, summary.roots)]
+        for path, size, sha256 in sizes:
+            check_size(path, size)
+            if verify and storage.sha256_file(path) != sha256:
+                raise VerificationFailed(
+                    "a file does not have the SHA-256 that the order states",
+                    where=path,
+                    remedy="restore the file; `corpusmill verify --full` says what else differs",
+                )
+        order = cls(run_folder, summary, rule)
+        head = hashes.chain_head(order._roots.to_pylist())
+        root = hashes.order_root(rule.to_bytes(), head, bytes.fromhex(summary.documents_root))
+        if root.hex() != summary.order_root:
+            raise VerificationFailed(
+                "rule.json and roots.parquet do not give the order root that order.json states",
+                where=folder,
+                value=root.hex(),
+                remedy="restore the order folder; `corpusmill verify --full` says which part differs",
+            )
+        return order
+
+    @property
+    def root(self) -> str:
+        """The order root, 64 hexadecimal digits."""
+        return self.summary.order_root
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return self.rule.steps
+
+    @property
+    def sequence_length(self) -> int:
+        """L: labels of a sequence, which reads L+1 tokens."""
+        return self.rule.phases[0].sequence_length
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences (slots) of a step."""
+        return self.rule.phases[0].batch_size
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """SHA-256 of the tokenizer's model file."""
+        return self.rule.tokenizer.sha256
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are 0..vocab_size-1."""
+        return self.rule.tokenizer.vocab_size
+
+    def step(self, step: int, slots: Sequence[int] | npt.NDArray[np.integer] | None = None) -> StepRows:
+        """The sequences of `step`: all slots, or those of `slots` (ascending order whatever order is asked).
+
+        Rank r of W takes range(r, batch_size, W). Raises IndexError for a step or slot outside the order.
+        """
+        table = self.table(step)
+        if slots is not None:
+            wanted = pa.array(np.asarray(slots, dtype=np.int32))
+            if len(wanted) and not 0 <= pc.min(wanted).as_py() <= pc.max(wanted).as_py() < self.batch_size:
+                raise IndexError(f"slots must be in [0, {self.batch_size}), got {list(slots)}")
+            table = table.filter(pc.is_in(table.column("slot"), wanted))
+        (rows,) = materialise(table, self.sequence_length, self.index, self.store, self.rule.tokenizer.pad_id)
+        return rows
+
+    def table(self, step: int) -> pa.Table:
+        """The table's rows of one step."""
+        if not 0 <= step < self.steps:
+            raise IndexError(f"step {step} is not in [0, {self.steps})")
+        return self._table.step(step)
+
+    def leaf(
+        self,
+        slot: int,
+        tokens_row: npt.NDArray[np.integer],
+        segments: RowSegments,
+        loss_mask_row: BoolArray | None = None,
+    ) -> bytes:
+        """32-byte leaf of one sequence as it was really fed.
+
+        Args:
+            slot: its slot.
+            tokens_row: (L+1,) any integer dtype.
+            segments: StepRows.segments of that slot.
+            loss_mask_row: (L,) the mask the loss was computed with; None for the mask that the segments imply.
+        """
+        mask = segments.loss_mask() if loss_mask_row is None else loss_mask_row
+        return row_leaf(slot, tokens_row, segments, mask, self.index, self.store.dtype)
+
+    def recorded_root(self, step: int) -> bytes:
+        """The step root that the order states, 32 bytes."""
+        root: bytes = self._roots[step].as_py()
+        return root
+
+
+class TableReader:
+    """Rows of one step at a time; keeps the row group it read last, so that steps in sequence decode it once."""
+
+    def __init__(self, order_folder: str, summary: OrderSummary) -> None:
+        self._paths = [storage.join(order_folder, f.path) for f in summary.table]
+        self._first_steps = [f.first_step for f in summary.table]
+        self._group_steps = summary.group_steps
+        self._files: dict[int, pq.ParquetFile] = {}
+        self._place: tuple[int, int] | None = None
+        self._group: pa.Table | None = None
+
+    def step(self, step: int) -> pa.Table:
+        """TABLE rows of one step."""
+        number = bisect_right(self._first_steps, step) - 1
+        group = (step - self._first_steps[number]) // self._group_steps
+        table = self.group(number, group)
+        steps = table.column("step").to_numpy()
+        first, stop = np.searchsorted(steps, [step, step + 1])
+        return table.slice(int(first), int(stop - first))
+
+    def group(self, number: int, group: int) -> pa.Table:
+        """Row group `group` of file `number`."""
+        if self._place != (number, group) or self._group is None:
+            if number not in self._files:
+                self._files[number] = pq.ParquetFile(self._paths[number], memory_map=True)
+            self._group = self._files[number].read_row_group(group)
+            self._place = (number, group)
+        return self._group
+
+
+def load_order(run_folder: str) -> tuple[OrderSummary, Rule]:
+    """order.json and rule.json. Raises InputError when there is no order, VerificationFailed when they do not fit."""
+    folder = storage.join(run_folder, "order")
+    path = storage.join(folder, "order.json")
+    if not storage.exists(path):
+        raise InputError("this run has no training order", where=run_folder, remedy="run the order step first")
+    summary = OrderSummary.model_validate_json(storage.read_bytes(path))
+    rule_path = storage.join(folder, "rule.json")
+    rule_bytes = storage.read_bytes(rule_path)
+    if digest(rule_bytes) != summary.rule_sha256:
+        raise VerificationFailed(
+            "rule.json is not the rule that order.json was built from",
+            where=rule_path,
+            value=digest(rule_bytes),
+            remedy="restore rule.json; a changed setting needs a new order (run the order step), never an edited rule",
+        )
+    return summary, Rule.model_validate_json(rule_bytes)
