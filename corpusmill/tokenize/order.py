@@ -51,13 +51,13 @@ class _Frozen(BaseModel):
 class OrderConfig(_Frozen):
     """Settings of an order."""
 
-    sequence_length: int = Field(2048, ge=1, description="labels of a sequence; it reads one token more")
+    sequence_length: int = Field(default=2048, ge=1, description="labels of a sequence; it reads one token more")
     batch_size: int = Field(ge=1, description="sequences of a step")
     steps: int | None = Field(
         None, ge=1, description="null: as many as one epoch fills; more go on into the next epoch"
     )
     key: str = Field(min_length=1, description="run key: another key is another shuffle; published with the order")
-    block_sequences: int = Field(65_536, ge=1, description="sequences of a packing block")
+    block_sequences: int = Field(default=65_536, ge=1, description="sequences of a packing block")
     source: str = "crawl"
 
 

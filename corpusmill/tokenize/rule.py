@@ -41,11 +41,13 @@ class SourceUse(_Frozen):
     """What a phase takes from one source."""
 
     name: str
-    weight: str = Field("1/1", pattern=r"^\d+/\d+$", description="share of the phase's sequences, a rational")
+    weight: str = Field(default="1/1", pattern=r"^\d+/\d+$", description="share of the phase's sequences, a rational")
     documents: int = Field(ge=1)
     tokens: int = Field(ge=1, description="EOS included, of one epoch")
     sequences: int = Field(ge=1, description="of one epoch")
-    first_sequence: int = Field(0, ge=0, description="the source's cursor when the phase begins, counted over epochs")
+    first_sequence: int = Field(
+        default=0, ge=0, description="the source's cursor when the phase begins, counted over epochs"
+    )
 
 
 class Phase(_Frozen):
@@ -63,14 +65,14 @@ class PackingRule(_Frozen):
     """How documents become sequences; see packing.py."""
 
     method: Literal["concatenate"] = "concatenate"
-    block_sequences: int = Field(65_536, ge=1)
+    block_sequences: int = Field(default=65_536, ge=1)
 
 
 class PermutationRule(_Frozen):
     """How sequences are shuffled; see permutation.py. scope: over which sequences of an epoch."""
 
     method: Literal["feistel-siphash24-v1"] = "feistel-siphash24-v1"
-    rounds: int = Field(ROUNDS, ge=6, le=255)
+    rounds: int = Field(default=ROUNDS, ge=6, le=255)
     scope: Literal["global"] = "global"
 
 

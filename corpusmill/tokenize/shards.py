@@ -24,7 +24,7 @@ from corpusmill.core.errors import InputError
 from corpusmill.tokenize.hashes import salt_of
 from corpusmill.tokenize.tokenizer import Tokenizer
 
-DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _BATCH_DOCUMENTS = 1024
 
 _COPIED = [

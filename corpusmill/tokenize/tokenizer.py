@@ -41,12 +41,14 @@ class TokenizerConfig(BaseModel):
     vocab_size: int = Field(
         32_000, ge=264, le=1 << 20, description="tokens, the 256 bytes and 4 control tokens included"
     )
-    character_coverage: float = Field(0.9995, gt=0, le=1, description="share of characters that get their own piece")
+    character_coverage: float = Field(
+        default=0.9995, gt=0, le=1, description="share of characters that get their own piece"
+    )
     split_digits: bool = True
     sample_bytes: int = Field(
         256 << 20, ge=1, description="UTF-8 bytes to train on, documents chosen by hash of doc_id"
     )
-    num_threads: int = Field(4, ge=1, le=64, description="part of the result: unigram models depend on it")
+    num_threads: int = Field(default=4, ge=1, le=64, description="part of the result: unigram models depend on it")
 
 
 class Tokenizer:
