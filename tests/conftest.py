@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from corpusmill.core import models
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -16,3 +18,9 @@ def shared_crawl() -> Path:
     if not folder.is_dir():
         pytest.skip("real pages are absent: ../shared/data/crawl")
     return folder
+
+
+@pytest.fixture(scope="session")
+def lid_model() -> Path:
+    """The language model, fetched once into the user's folder of models."""
+    return Path(models.fetch("lid.176"))
