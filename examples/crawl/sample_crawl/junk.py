@@ -81,7 +81,7 @@ def _short(notes: list[tuple[str, str]]) -> list[Capture]:
             kind="short",
             body=_page(_title(slug), f"<h1>{_title(slug)}</h1>\n<p>{escape(text)}</p>"),
             language="en",
-            expected={"stage": "quality", "rule": "word_count"},
+            expected={"kept": False, "stage": "quality", "rule": "word_count"},
         )
         for slug, text in notes
     ]
@@ -97,7 +97,7 @@ def _lists(fragments: dict[str, Any]) -> list[Capture]:
                 kind="bullets",
                 body=_page(_title(slug), body),
                 language="en",
-                expected={"stage": "quality", "rule": "bullet_lines"},
+                expected={"kept": False, "stage": "quality", "rule": "bullet_lines"},
             )
         )
     for slug, lines in fragments["ellipsis"].items():
@@ -107,7 +107,7 @@ def _lists(fragments: dict[str, Any]) -> list[Capture]:
                 kind="ellipsis",
                 body=_page(_title(slug), f"<article><h1>{_title(slug)}</h1>\n{_paragraphs(lines)}</article>"),
                 language="en",
-                expected={"stage": "quality", "rule": "ellipsis_lines"},
+                expected={"kept": False, "stage": "quality", "rule": "ellipsis_lines"},
             )
         )
     return captures
@@ -146,7 +146,7 @@ def _spam(fragments: dict[str, Any]) -> list[Capture]:
                 kind="spam",
                 body=_page(phrase.title(), body),
                 language="en",
-                expected={"stage": "repetition"},
+                expected={"kept": False, "stage": "repetition"},
             )
         )
     return captures
@@ -160,7 +160,7 @@ def _adult(paths: list[list[str]]) -> list[Capture]:
             kind="adult_url",
             body=_page("Placeholder", _paragraphs([f"{text} It is number {index} of a set."] * 4)),
             language="en",
-            expected={"stage": "url_filter"},
+            expected={"kept": False, "stage": "url_filter"},
         )
         for index, path in enumerate(paths)
     ]
@@ -191,7 +191,7 @@ def _errors(errors: list[tuple[int, str, str]]) -> list[Capture]:
             kind="http_error",
             body=_page(f"Error {status}", f"<h1>Error {status}</h1>\n<p>{escape(text)}</p>"),
             status=status,
-            expected={"stage": "warc", "rule": "http_status"},
+            expected={"kept": False, "stage": "warc", "rule": "http_status"},
         )
         for status, path, text in errors
     ]
@@ -211,7 +211,7 @@ def _redirects() -> list[Capture]:
             body=_page("Moved", f'<p>Moved to <a href="{target}">{target}</a>.</p>'),
             status=status,
             extra_headers=(("Location", target),),
-            expected={"stage": "warc", "rule": "http_status"},
+            expected={"kept": False, "stage": "warc", "rule": "http_status"},
         )
         for url, (status, target) in moves.items()
     ]
@@ -243,7 +243,8 @@ def _empty() -> list[Capture]:
 
 
 def _lorem(text: str, url: str) -> Capture:
-    return Capture(url, "lorem", _page("Sample page", _paragraphs([text, text[28:], text[57:]])), language="la")
+    body = _page("Sample page", _paragraphs([text, text[28:], text[57:]]))
+    return Capture(url, "lorem", body, language="la", expected={"kept": False, "stage": "language"})
 
 
 def _huge_line() -> Capture:
@@ -256,4 +257,5 @@ def _huge_line() -> Capture:
         )
         length += len(parts[-1]) + 2
     body = _page("Inventory", f"<p>{'; '.join(parts)}</p>")
-    return Capture("https://data.timesheet.example/inventory.html", "huge_line", body, language="en")
+    expected: dict[str, object] = {"kept": False, "stage": "repetition"}
+    return Capture("https://data.timesheet.example/inventory.html", "huge_line", body, language="en", expected=expected)

@@ -67,7 +67,7 @@ class _Plan:
                 self._deal(language, free)
             else:
                 for article in free:
-                    self._publish(article, "other_language", expected={"stage": "language"})
+                    self._publish(article, "other_language", expected={"kept": False, "stage": "language"})
 
     def _deal(self, language: str, free: list[Article]) -> None:
         self._charsets(language, free)
@@ -162,7 +162,7 @@ class _Plan:
 
         if language == "en":
             first, second, third, *rest = shuffled(plain, "harm", lambda a: a.key)
-            quarantined: dict[str, object] = {"quarantined": True}
+            quarantined: dict[str, object] = {"kept": False, "quarantined": True}
             cut, damaged = other_urls(first.url)["mirror_host"], other_urls(second.url)["mirror_host"]
             self._copy(first, "truncated", cut, harm="cut", expected=quarantined)
             self._copy(second, "damaged", damaged, harm="flip", expected=quarantined)
