@@ -6,9 +6,9 @@
     reduce(last, rows of one p) -> decisions, partitioned by shard
     apply(shard table, its decisions) -> StageResult (+ clusters)   (one task a shard)
 
-The engine schedules the tasks and keeps the exchange between them on disk. It hands `reduce` the rows in the order of the
-files they came from, which is fixed; a reduce that cares sorts them itself. Results must not depend on the number of
-partitions: memory is what it bounds.
+The engine schedules the tasks and keeps the exchange between them on disk. It hands `reduce` the rows in the order of
+the files they came from, which is fixed; a reduce that cares sorts them itself. Results must not depend on the number
+of partitions: memory is what it bounds.
 """
 
 from __future__ import annotations

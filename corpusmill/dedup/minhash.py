@@ -1,0 +1,172 @@
+"""Near-duplicates by MinHash and locality-sensitive hashing (RefinedWeb s3.3, G.3.1; defaults of FineWeb).
+
+1. The set of word n-grams (n = 5) of the normalised text. [DEVIATION] RefinedWeb takes GPT-2 tokens: words do not
+   depend on a tokenizer made for English, and FineWeb and Lee et al. use them too. Japanese words are morphemes, in
+   other languages without spaces every letter is a word (core/words.py).
+2. bands * rows minima under affine maps; documents that agree in all rows of one band meet in its bucket.
+   14 bands of 8 rows: 77 % of pairs at Jaccard 0.75, 92 % at 0.80. RefinedWeb: 450 bands of 20 rows, 76 % and 99.5 %.
+3. Connected components over all buckets; one document of each survives. [DEVIATION] not a random one but the first in
+   the order that `keep` names, so that the result is the same on any machine.
+4. As in RefinedWeb, no verification: what shares a bucket is taken for a near-duplicate, and chains of pairs are one
+   cluster. [NOT IMPLEMENTED] comparison of the members with their canonical document.
+
+Documents of fewer than n words have one shingle, all their words: only documents of the same normalised words meet.
+Documents without words (digits and letters are words, emoji and punctuation are not) have no shingle and are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from corpusmill.core import documents
+from corpusmill.core.verdicts import StageResult, Verdicts
+from corpusmill.dedup import groups, signatures
+from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
+from corpusmill.dedup.components import components
+from corpusmill.dedup.normalise import normalised_words
+
+# One row a document that has near-duplicates, removed or kept.
+CLUSTER = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("cluster_id", pa.string(), nullable=False),  # smallest doc_id of the cluster, whatever survives
+        pa.field("cluster_size", pa.int64(), nullable=False),  # documents
+        pa.field("canonical", pa.string(), nullable=False),  # doc_id of the survivor
+    ]
+)
+_MEMBER = [
+    pa.field("doc_id", pa.string(), nullable=False),
+    pa.field("fetched_at", pa.timestamp("us", tz="UTC")),
+    pa.field("characters", pa.int64(), nullable=False),  # code points of the text
+    pa.field("shard", pa.int32(), nullable=False),
+]
+_PARTITION = pa.field(PARTITION, pa.int32(), nullable=False)
+_BAND = pa.schema([*groups.KEY_FIELDS, *_MEMBER, _PARTITION])
+_EDGE = pa.schema([*_MEMBER, pa.field("centre", pa.string(), nullable=False), _PARTITION])
+_DECISION = pa.schema([*CLUSTER, _PARTITION])
+
+
+class MinHashConfig(CorpusStepConfig):
+    """Config of `MinHash`."""
+
+    bands: int = Field(14, ge=1, le=10_000, description="buckets a document; one in common makes a pair")
+    rows: int = Field(8, ge=1, le=1_000, description="minima that must agree in a bucket")
+    ngram: int = Field(5, ge=1, le=100, description="words a shingle")
+    seed: int = Field(0, ge=0, description="seed of the permutations")
+    keep: Literal["longest", "latest", "first"] = Field(
+        "longest",
+        description="survivor of a cluster: longest text (then latest), latest or first fetched_at (unknown last);"
+        " the smallest doc_id decides ties",
+    )
+
+
+class MinHash(CorpusStep[MinHashConfig]):
+    """Removes all but one document of every cluster; rule `near_duplicate`, detail = cluster_id."""
+
+    name = "minhash"
+    version = 1
+    Config = MinHashConfig
+    columns = ("doc_id", "fetched_at", "language", "text")
+    rounds = 2
+
+    def __init__(self, config: MinHashConfig) -> None:
+        super().__init__(config)
+        self._permutations = signatures.permutations(config.bands * config.rows, config.seed)
+
+    def partitions(self, round_number: int, shards: int) -> int:
+        """Bands spread over the configured partitions; the clusters are found in one."""
+        return 1 if round_number == 1 else super().partitions(round_number, shards)
+
+    def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
+        """One row a band of every document that has words, partitioned by the band's key."""
+        config = self.config
+        rows: list[int] = []
+        characters: list[int] = []
+        highs = [np.empty(0, dtype=np.uint64)]
+        lows = [np.empty(0, dtype=np.uint64)]
+        languages = table.column("language").to_pylist()
+        for row, language in enumerate(languages):
+            text: str = table.column("text")[row].as_py()
+            shingles = signatures.shingles(normalised_words(text, language).hashes, config.ngram)
+            if len(shingles) == 0:
+                continue
+            values = signatures.signature(shingles, *self._permutations)
+            high, low = signatures.band_keys(values, config.bands, config.rows)
+            rows.append(row)
+            characters.append(len(text))
+            highs.append(high)
+            lows.append(low)
+        of_band = np.repeat(np.array(rows, dtype=np.int64), config.bands)
+        high = np.concatenate(highs)
+        return pa.table(
+            [
+                pa.array(high),
+                pa.array(np.concatenate(lows)),
+                table.column("doc_id").take(of_band),
+                table.column("fetched_at").take(of_band),
+                pa.array(np.repeat(np.array(characters, dtype=np.int64), config.bands)),
+                pa.array(np.full(len(of_band), shard, dtype=np.int32)),
+                pa.array(groups.partition_of(high, self.partitions(0, shards))),
+            ],
+            schema=_BAND,
+        )
+
+    def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
+        """Round 0: buckets to edges. Round 1: all edges to the decision for every document of a cluster."""
+        return _edges(rows) if round_number == 0 else _clusters(rows, self.config.keep)
+
+    def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
+        """Removes all members of a cluster but the canonical one; `clusters` holds them all."""
+        decided = {d["doc_id"]: d for d in decisions.to_pylist()}
+        verdicts = Verdicts(self.name, table)
+        members = []
+        for row, doc_id in enumerate(table.column("doc_id").to_pylist()):
+            if doc_id not in decided:
+                continue
+            member = decided[doc_id]
+            members.append(member)
+            if member["canonical"] != doc_id:
+                text = table.column("text")[row].as_py()
+                verdicts.remove(row, "near_duplicate", detail=member["cluster_id"], twin=member["canonical"], text=text)
+        return replace(verdicts.result(), clusters=documents.table_of(members, CLUSTER))
+
+
+def _edges(rows: pa.Table) -> pa.Table:
+    """A star for every bucket: each of its documents, the centre too, with the smallest doc_id; never all pairs."""
+    found = groups.repeated(*groups.key_columns(rows))
+    members = rows.take(found.rows).append_column("group", pa.array(found.numbers, pa.int64()))
+    members = members.sort_by([("group", "ascending"), ("doc_id", "ascending")])
+    _, starts, sizes = np.unique(members.column("group").to_numpy(), return_index=True, return_counts=True)
+    centres = members.column("doc_id").take(np.repeat(starts, sizes))
+    partition = pa.array(np.zeros(members.num_rows, dtype=np.int32))
+    return pa.table([*(members.column(f.name) for f in _MEMBER), centres, partition], schema=_EDGE)
+
+
+def _clusters(edges: pa.Table, keep: str) -> pa.Table:
+    """Connected components: one decision a document, partitioned by its shard."""
+    # Every centre is a member of its own star, so the members are all the nodes; in order of doc_id, the smallest node
+    # of a component has its smallest doc_id.
+    edges = edges.sort_by("doc_id")
+    ids = edges.column("doc_id").combine_chunks().dictionary_encode()
+    nodes = ids.indices.to_numpy().astype(np.int64)
+    centres = pc.index_in(edges.column("centre"), ids.dictionary).to_numpy().astype(np.int64)
+    label = components(len(ids.dictionary), nodes, centres)
+    _, first_row = np.unique(nodes, return_index=True)
+    members = edges.select([f.name for f in _MEMBER]).take(first_row)
+    table, survivor, sizes = groups.ranked(members, label, keep)
+    return pa.table(
+        [
+            table.column("doc_id"),
+            ids.dictionary.take(table.column("group")),
+            pa.array(sizes, pa.int64()),
+            table.column("doc_id").take(survivor),
+            table.column("shard"),
+        ],
+        schema=_DECISION,
+    )

@@ -1,0 +1,118 @@
+"""The normalised words and letters of a text, with their places in the original: what MinHash and Substring compare.
+
+Normalisation of RefinedWeb s3.3, G.3.1, code point by code point, so that it can be undone: lower case, NFD, without
+accents and punctuation; runs of whitespace only separate.
+
+- Punctuation is general category P; symbols (S: $ + © emoji) and control and format characters (Cc, Cf: zero-width
+  space, soft hyphen) go with it, as in the implementations of the field.
+- [DEVIATION] Accents are the marks of the blocks Combining Diacritical Marks (with Extended, Supplement, for Symbols,
+  Half Marks) and variation selectors, not all of category Mn: that would turn Japanese が into か and drop the vowels
+  of Hindi.
+- [DEVIATION] Marks that stay keep the order of the text (NFD would sort them); letters are lowered one by one (no
+  final sigma).
+
+A word is one of core/words.py with something left after normalisation. A letter is a code point with something left,
+together with the marks that follow it.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from corpusmill.core.hashing import Int64Array, UInt64Array, hash_spans
+from corpusmill.core.words import CodePoints, codepoints, words
+
+_ACCENTS = (
+    (0x0300, 0x036F),
+    (0x1AB0, 0x1AFF),
+    (0x1DC0, 0x1DFF),
+    (0x20D0, 0x20FF),
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xFE20, 0xFE2F),
+    (0xE0100, 0xE01EF),  # variation selectors supplement
+)
+_CODE_POINTS = 0x110000
+# Planes 3 to 13 and 15, 16 hold ideographs, unassigned and private code points only: each stays what it is.
+_PLANES_WITH_FOLDS = (range(0x30000), range(0xE0000, 0xE1000))
+
+
+class Units(NamedTuple):
+    """k normalised units (words or letters) of a text.
+
+    starts, ends: int64 (k,), code points of the ORIGINAL text, 0-based, ends exclusive, ascending, disjoint.
+    hashes: uint64 (k,), hash of the normalised form: equal for equal forms.
+    """
+
+    starts: Int64Array
+    ends: Int64Array
+    hashes: UInt64Array
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def normalised_words(text: str, language: str) -> Units:
+    """Words of `text` in their normalised form (`language`: ISO 639-1 code, "" if unknown)."""
+    spans = words(text, language)
+    return _units(codepoints(text), spans.starts, spans.ends)
+
+
+def normalised_letters(text: str) -> Units:
+    """Letters and digits of `text`, one by one, in their normalised form."""
+    points = codepoints(text)
+    counts, _, marks = _fold_table()
+    no_mark = np.flatnonzero(~marks[points])
+    ends = np.append(no_mark[1:], len(points))
+    is_letter = counts[points[no_mark]] > 0
+    return _units(points, no_mark[is_letter], ends[is_letter])
+
+
+def _units(points: CodePoints, starts: Int64Array, ends: Int64Array) -> Units:
+    """The spans that are not empty after normalisation, hashed."""
+    folded, at = _fold(points)
+    begin, end = at[starts], at[ends]
+    left = end > begin
+    return Units(starts[left], ends[left], hash_spans(folded, begin[left], end[left]))
+
+
+def _fold(points: CodePoints) -> tuple[CodePoints, Int64Array]:
+    """The normalised code points, uint32 (m,), and where those of each original one begin, int64 (len(points) + 1,)."""
+    counts, (offsets, codes), _ = _fold_table()
+    lengths = counts[points]
+    at = np.zeros(len(points) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=at[1:])
+    source = np.repeat(offsets[points] - at[:-1], lengths) + np.arange(at[-1])
+    return codes[source], at
+
+
+@functools.cache
+def _fold_table() -> tuple[npt.NDArray[np.uint8], tuple[Int64Array, CodePoints], npt.NDArray[np.bool_]]:
+    """For every code point: length of its normalised form; (where it begins, all forms); whether it is a mark."""
+    counts = np.ones(_CODE_POINTS, dtype=np.uint8)
+    marks = np.zeros(_CODE_POINTS, dtype=np.bool_)
+    forms: dict[int, tuple[int, ...]] = {}
+    for plane in _PLANES_WITH_FOLDS:
+        for c in plane:
+            marks[c] = unicodedata.category(chr(c))[0] == "M"
+            form = tuple(ord(d) for d in unicodedata.normalize("NFD", chr(c).lower()) if _stays(d))
+            if form != (c,):
+                forms[c] = form
+                counts[c] = len(form)
+    offsets = np.zeros(_CODE_POINTS, dtype=np.int64)
+    np.cumsum(counts[:-1], out=offsets[1:])
+    codes = np.repeat(np.arange(_CODE_POINTS, dtype=np.uint32), counts)
+    for c, form in forms.items():
+        codes[offsets[c] : offsets[c] + len(form)] = form
+    return counts, (offsets, codes), marks
+
+
+def _stays(c: str) -> bool:
+    category = unicodedata.category(c)
+    if category[0] in "PSZ" or category in ("Cc", "Cf"):
+        return False
+    return not any(first <= ord(c) <= last for first, last in _ACCENTS)
