@@ -12,11 +12,13 @@ import tldextract
 from ada_url import URL, HostType
 
 # Parameters that name a campaign or a click, never a page. `utm_*` is matched by prefix.
-TRACKING_PARAMETERS = frozenset(
-    # advertising clicks; social networks; newsletters and their readers; web analytics
-    "fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|yclid|ysclid|twclid|ttclid|srsltid"
-    "|igshid|igsh|mc_cid|mc_eid|mkt_tok|vero_id|oly_anon_id|oly_enc_id|wickedid|_hsenc|_hsmi|_ga|_gl".split("|")
-)
+# fmt: off
+TRACKING_PARAMETERS = frozenset({
+    "fbclid", "gclid", "gclsrc", "dclid", "gbraid", "wbraid", "msclkid", "yclid", "ysclid", "twclid", "ttclid",
+    "srsltid", "igshid", "igsh", "mc_cid", "mc_eid", "mkt_tok", "vero_id", "oly_anon_id", "oly_enc_id", "wickedid",
+    "_hsenc", "_hsmi", "_ga", "_gl",
+})
+# fmt: on
 
 _suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True)
 
