@@ -1,4 +1,6 @@
-"""The hashes of an order; H is SHA-256, | joins bytes, integers are little-endian. docs/order-format.md is the specification.
+"""The hashes of an order, as docs/order-format.md specifies them.
+
+H is SHA-256, | joins bytes, integers are little-endian.
 
 commitment = H(salt | token bytes | mask | positions)    one a segment
 leaf       = H(0x00 | slot | commitments)                one a sequence

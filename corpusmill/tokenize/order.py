@@ -2,7 +2,7 @@
 
 RUN/order/
     rule.json              Rule
-    table-00000.parquet    TABLE rows; a row group holds `group_steps` whole steps, a file at most `_FILE_GROUPS` of them
+    table-00000.parquet    TABLE rows; row groups of `group_steps` whole steps
     roots.parquet          step, root
     order.json             OrderSummary, written last: an order without it does not exist
 """
@@ -138,8 +138,8 @@ def make_rule(manifest: TokensManifest, index: DocumentIndex, config: OrderConfi
     steps = config.steps if config.steps is not None else sequences // config.batch_size
     if sequences == 0 or steps == 0:
         raise ConfigError(
-            f"source {config.source!r} has {len(lengths)} documents of {int(lengths.sum())} tokens: {sequences} sequences of"
-            f" {config.sequence_length}, less than one batch",
+            f"source {config.source!r} has {len(lengths)} documents of {int(lengths.sum())} tokens: {sequences} sequences"
+            f" of {config.sequence_length}, less than one batch",
             value=config.batch_size,
             remedy="lower batch_size or sequence_length, or set steps to go through the corpus more than once",
         )

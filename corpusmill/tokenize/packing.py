@@ -1,9 +1,9 @@
 """Documents to sequences: concatenate and cut, inside blocks.
 
 Documents stand one after another in their order. A block takes whole documents until one more would give it more than
-`block_sequences` sequences (a single document may exceed that alone: it is then a block by itself). Sequence i of a block
-reads its tokens [i*L, i*L + L + 1): L+1 tokens with stride L, so that every token but the block's first is a label exactly
-once (Megatron's cut). A block of T tokens has ceil((T-1) / L) sequences; its last one is padded to L+1 tokens.
+`block_sequences` sequences (a single document may exceed that alone: it is then a block by itself). Sequence i of a
+block reads its tokens [i*L, i*L + L + 1): L+1 tokens with stride L, so that every token but the block's first is a
+label exactly once (Megatron's cut). A block of T tokens has ceil((T-1) / L) sequences; its last one is padded to L+1.
 
 Sequences are numbered through, block after block. A document that leaves the corpus changes its own block only.
 """
@@ -106,7 +106,7 @@ class Packing:
 
 
 def _block_boundaries(ends: Int64Array, block_tokens: int) -> Int64Array:
-    """First token of every block, and the end of the last: greedy, whole documents, at most `block_tokens` where possible."""
+    """First token of every block, and the end of the last. Greedy; over `block_tokens` only for a single document."""
     boundaries = [0]
     taken = 0  # documents
     while taken < len(ends):

@@ -1,4 +1,4 @@
-"""Reading an order: what a trainer is fed at a step, and the hash that proves it. O(batch) a step, whatever came before."""
+"""Reading an order: what a trainer is fed at a step, and the hash that proves it. A step costs O(batch)."""
 
 from __future__ import annotations
 

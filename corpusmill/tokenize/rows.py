@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -67,14 +68,14 @@ def materialise(
     bounds = np.append(begins, len(segment))
     segments = [
         RowSegments(doc_ordinal[a:b], doc_token_start[a:b], num_tokens[a:b], flags[a:b])
-        for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        for a, b in pairwise(bounds.tolist())
     ]
     slots = table.column("slot").to_numpy()[begins]
     steps = table.column("step").to_numpy()[begins]
     phases = table.column("phase").to_numpy()[begins]
     result = []
     cuts = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts):
         result.append(
             StepRows(
                 phase=int(phases[a]),

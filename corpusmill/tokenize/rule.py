@@ -45,9 +45,7 @@ class SourceUse(_Frozen):
     documents: int = Field(ge=1)
     tokens: int = Field(ge=1, description="EOS included, of one epoch")
     sequences: int = Field(ge=1, description="of one epoch")
-    first_sequence: int = Field(
-        default=0, ge=0, description="the source's cursor when the phase begins, counted over epochs"
-    )
+    first_sequence: int = Field(default=0, ge=0, description="the source's cursor when the phase begins")
 
 
 class Phase(_Frozen):
@@ -124,7 +122,7 @@ class Rule(_Frozen):
 
 
 class EpochSpan(NamedTuple):
-    """Sequences of a step range that come from one epoch: cursor numbers [first, stop), counted from the epoch's start."""
+    """A run of a source's cursor inside one epoch: [first, stop), sequences since the epoch's start."""
 
     epoch: int
     first: int

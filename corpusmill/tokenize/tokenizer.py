@@ -1,7 +1,7 @@
 """SentencePiece: training on a corpus, and exact encoding.
 
-Text is taken as it is (identity normalisation, no whitespace removed, nothing put in front), and what the vocabulary lacks is
-spelled in bytes, so that decode(encode(text)) == text for any valid text. Two characters need care for that:
+Text is taken as it is (identity normalisation, no whitespace removed, nothing put in front), and what the vocabulary
+lacks is spelled in bytes, so that decode(encode(text)) == text for any valid text. Two characters need care for that:
 
 - U+2581 is how SentencePiece writes a space; a text's own U+2581 is encoded as its three bytes.
 - SentencePiece strips line ends from the sentences it is trained on; the line feed is a piece by definition.
@@ -38,21 +38,17 @@ class TokenizerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model_type: Literal["unigram", "bpe"] = "unigram"
-    vocab_size: int = Field(
-        32_000, ge=264, le=1 << 20, description="tokens, the 256 bytes and 4 control tokens included"
-    )
+    vocab_size: int = Field(default=32_000, ge=264, le=1 << 20, description="256 bytes and 4 control tokens included")
     character_coverage: float = Field(
         default=0.9995, gt=0, le=1, description="share of characters that get their own piece"
     )
     split_digits: bool = True
-    sample_bytes: int = Field(
-        256 << 20, ge=1, description="UTF-8 bytes to train on, documents chosen by hash of doc_id"
-    )
+    sample_bytes: int = Field(default=256 << 20, ge=1, description="UTF-8 bytes to train on, chosen by hash of doc_id")
     num_threads: int = Field(default=4, ge=1, le=64, description="part of the result: unigram models depend on it")
 
 
 class Tokenizer:
-    """A SentencePiece model with exact round trips. Not safe to share between threads that load it lazily; cheap to load."""
+    """A SentencePiece model with exact round trips. Cheap to load, and read-only afterwards."""
 
     def __init__(self, model: bytes, where: str) -> None:
         self.sha256 = digest(model)
@@ -102,10 +98,10 @@ class Tokenizer:
         if _SPACE_MARK not in text:
             ids: list[int] = self._model.encode(text)
             return ids
-        head, *rest = (self._model.encode(part) for part in text.split(_SPACE_MARK))
-        for part in rest:
-            head += self._mark + part
-        return head
+        spelled: list[int] = []
+        for number, part in enumerate(text.split(_SPACE_MARK)):
+            spelled += (self._mark if number else []) + self._model.encode(part)
+        return spelled
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """Text of the ids. Control tokens are nothing; bytes that are no UTF-8 (a cut character) become U+FFFD."""
@@ -116,7 +112,7 @@ class Tokenizer:
 def train_tokenizer(document_files: Sequence[str], config: TokenizerConfig, out_model: str) -> None:
     """Trains on the `text` column of the Parquet files (which also have `doc_id`) and writes the model atomically.
 
-    The result does not depend on how the documents are spread over files. Memory: about `sample_bytes` times ten (unigram).
+    The result does not depend on how the documents are spread over files. Memory: about ten times `sample_bytes`.
     Raises ConfigError when the vocabulary does not fit the corpus; the remedy names the size that does.
     """
     sample = _sample(document_files, config.sample_bytes)
