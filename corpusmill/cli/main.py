@@ -1,0 +1,80 @@
+"""The entry point `corpusmill`: command groups, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+import typer
+
+from corpusmill import __version__
+from corpusmill.core.errors import CorpusmillError, InternalError
+
+app = typer.Typer(
+    name="corpusmill",
+    help="Refines Common Crawl WARCs into a corpus, token shards and an exact training order that anyone can audit.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"corpusmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Refines Common Crawl WARCs into a corpus, token shards and an exact training order that anyone can audit."""
+
+
+def _register() -> None:
+    from corpusmill.cli import look, models, order, run, train
+
+    run.register(app)
+    look.register(app)
+    train.register(app)
+    app.add_typer(order.app, name="order")
+    app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 data, 2 user, 3 infrastructure, 4 a bug."""
+    _register()
+    try:
+        code = app(standalone_mode=False)
+    except CorpusmillError as error:
+        if isinstance(error, InternalError):
+            traceback.print_exc()
+        _fail(f"error: {error}", error.exit_code)
+    except click.exceptions.Abort:
+        _fail("stopped", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left; Python would complain when flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on where this one stopped", 130)
+    except Exception:
+        traceback.print_exc()
+        _fail("error: this is a bug in corpusmill; please report it with the lines above", 4)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""`corpusmill order`: what was trained on at a step, and at which steps a document was trained on."""
+
+from __future__ import annotations
+
+import typer
+
+from corpusmill.audit.trace import find_documents, show_step
+from corpusmill.cli.output import print_json
+from corpusmill.core.errors import UserError
+
+app = typer.Typer(help="The training order: step to documents, document to steps.", no_args_is_help=True)
+
+RUN = typer.Argument(..., help="Run folder.")
+JSON = typer.Option(False, "--json", help="Print JSON.")
+
+
+@app.command()
+def show(
+    run: str = RUN,
+    step: int = typer.Option(..., min=0, help="Training step, 0-based."),
+    slot: int | None = typer.Option(None, min=0, help="One sequence of the step; default: all."),
+    as_json: bool = JSON,
+) -> None:
+    """Shows the sequences of a step: documents, offsets, text.
+
+    Example: corpusmill order show RUN --step 3 --slot 0
+    """
+    shown = show_step(run, step, slot)
+    if as_json:
+        print_json(shown)
+        return
+    print(f"step {shown['step']} of {shown['steps_total']}")
+    for row in shown["slots"]:
+        print(f"\nslot {row['slot']}  ({row['source']})")
+        for segment in row["segments"]:
+            print(f"  {segment['doc_id']}  {segment['url']}")
+            print(f"  tokens {segment['doc_token_start']}..{segment['doc_token_start'] + segment['tokens'] - 1}")
+            text = segment["text"]
+            print("    " + (text if len(text) <= 300 else text[:300] + " ...").replace("\n", "\n    "))
+
+
+@app.command()
+def find(
+    run: str = RUN,
+    url: str | None = typer.Option(None, help="Documents fetched from this URL."),
+    domain: str | None = typer.Option(None, help="Documents of this registered domain."),
+    doc: str | None = typer.Option(None, help="The document with this doc_id."),
+    as_json: bool = JSON,
+) -> None:
+    """Finds the steps and slots that used a document, or says "never".
+
+    Example: corpusmill order find RUN --url https://kettleandpan.example/bread
+    """
+    if sum(given is not None for given in (url, domain, doc)) != 1:
+        raise UserError("name exactly one of --url, --domain, --doc", remedy="corpusmill order find RUN --url URL")
+    found = find_documents(run, doc_id=doc, url=url, domain=domain)
+    if as_json:
+        print_json(found)
+        return
+    total = found["steps_total"]
+    if not found["documents"]:
+        print(f"never: no such document in any of the {total} steps (corpusmill explain tells why it was left out)")
+    for document in found["documents"]:
+        print(f"{document['doc_id']}  {document['url']}")
+        if not document["hits"]:
+            print(f"  never in the {total} steps")
+        for hit in document["hits"]:
+            masked = ", masked" if hit["masked"] else ""
+            print(f"  step {hit['step']} / {total}  slot {hit['slot']}  {hit['tokens']} tokens{masked}")

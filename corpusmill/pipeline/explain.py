@@ -1,0 +1,140 @@
+"""The life of one document through every stage, then the steps that used it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from corpusmill.core import storage, urls
+from corpusmill.core.documents import split_doc_id
+from corpusmill.core.errors import InputError
+from corpusmill.pipeline.chain import Chain
+from corpusmill.pipeline.inputs import Shard
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What one stage did to the document. outcome: kept, edited, removed, quarantined, or not run."""
+
+    stage: str
+    outcome: str
+    rule: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    detail: str | None = None
+    twin: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of `explain --json`."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Life:
+    """A document's fates in running order; `text` is what was last kept of it, "" if it never had any."""
+
+    doc_id: str
+    url: str
+    fates: list[Fate] = field(default_factory=list)
+    text: str = ""
+
+    @property
+    def survived(self) -> bool:
+        """Whether every stage kept it."""
+        return all(f.outcome in ("kept", "edited") for f in self.fates)
+
+
+def find(chain: Chain, document: str) -> list[str]:
+    """doc_ids that `document` names: itself if it is a doc_id, else every document fetched from that URL.
+
+    Raises InputError when the run knows none.
+    """
+    try:
+        split_doc_id(document)
+        if "://" not in document:
+            return [document]
+    except ValueError:
+        pass
+    wanted = {document, urls.normalise(document) or document}
+    found: dict[str, None] = {}
+    for shard in chain.shards:
+        for path in _tables_with_urls(chain, shard):
+            if not storage.exists(path):
+                continue
+            table = storage.read_parquet(path, ["doc_id", "url"])
+            match = table.filter(pc.is_in(table.column("url"), value_set=pa.array(sorted(wanted))))
+            found.update(dict.fromkeys(match.column("doc_id").to_pylist()))
+    if not found:
+        raise InputError(
+            "no document with this URL was in the input",
+            where=document,
+            remedy="give the URL as the crawl wrote it, or a doc_id",
+        )
+    return list(found)
+
+
+def explain(chain: Chain, doc_id: str) -> Life:
+    """The life of `doc_id`. Raises InputError when no shard of the run holds it."""
+    for shard in _candidates(chain, doc_id):
+        life = _life(chain, shard, doc_id)
+        if life is not None:
+            return life
+    raise InputError(
+        "no such document in this run", where=doc_id, remedy="corpusmill inspect RUN extract -n 5 shows some doc_ids"
+    )
+
+
+def _candidates(chain: Chain, doc_id: str) -> list[Shard]:
+    name, offset = split_doc_id(doc_id)
+    of_file = [s for s in chain.shards if s.slice.warc_file == name]
+    # Its own slice first; a record may still have been read by a neighbour when slices were mended.
+    return sorted(of_file, key=lambda s: not s.slice.start <= offset < s.slice.end)
+
+
+def _tables_with_urls(chain: Chain, shard: Shard) -> list[str]:
+    paths = []
+    for index, step in enumerate(chain.steps):
+        folder = chain.folder(index)
+        kinds = ["removed", "quarantine", *(["out"] if step.stored else [])]
+        paths += [folder.path(kind, shard.name) for kind in kinds]
+    return paths
+
+
+def _life(chain: Chain, shard: Shard, doc_id: str) -> Life | None:
+    url = ""
+    text = ""
+    known = False
+    fates: list[Fate] = []
+    for index, step in enumerate(chain.steps):
+        if chain.committed(index, shard) is None:
+            fates.append(Fate(step.name, "not run"))
+            break
+        folder = chain.folder(index)
+        row = _row(folder.path("removed", shard.name), doc_id)
+        if row is not None:
+            columns = ("rule", "value", "threshold", "detail", "twin")
+            fates.append(Fate(step.name, "removed", **{c: row[c] for c in columns}))
+            return Life(doc_id, row["url"] or url, fates, text or row["excerpt"])
+        row = _row(folder.path("quarantine", shard.name), doc_id)
+        if row is not None:
+            fates.append(Fate(step.name, "quarantined", rule=row["reason"], detail=row["detail"]))
+            return Life(doc_id, row["url"] or url, fates, text)
+        spans = folder.path("spans", shard.name)
+        edited = storage.exists(spans) and _row(spans, doc_id) is not None
+        fates.append(Fate(step.name, "edited" if edited else "kept"))
+        if step.stored:
+            row = _row(folder.path("out", shard.name), doc_id)
+            if row is None:
+                return None
+            known, url, text = True, row["url"], row["text"]
+    return Life(doc_id, url, fates, text) if known else None
+
+
+def _row(path: str, doc_id: str) -> dict[str, Any] | None:
+    with storage.open_read(path) as file:
+        table = pq.read_table(file, filters=[("doc_id", "=", doc_id)])
+    return table.slice(0, 1).to_pylist()[0] if table.num_rows else None

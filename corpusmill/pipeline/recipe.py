@@ -1,0 +1,179 @@
+"""Recipes: one YAML file that says what a run does, checked key by key, with overrides from the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from corpusmill.core import storage
+from corpusmill.core.errors import ConfigError
+from corpusmill.pipeline.registry import CORPUS_STEPS, DOCUMENT_STAGES, ORDER_OF_STAGES, WARC
+from corpusmill.stages.warc import WarcStage
+from corpusmill.tokenize.order import OrderConfig
+from corpusmill.tokenize.tokenizer import TokenizerConfig
+from corpusmill.training_hook.config import TrainConfig
+
+BUILT_IN_SAMPLE = "sample"  # the value of `input` that stands for examples/crawl
+
+
+class ErrorBudget(BaseModel):
+    """How many records a stage may quarantine before the run stops: more than both limits is too many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    records: int = Field(default=1000, ge=0, description="quarantined records of one stage that are always tolerated")
+    percent: float = Field(default=1.0, ge=0, le=100, description="of a stage's input, tolerated above `records`")
+
+
+class TokenizerSection(TokenizerConfig):
+    """The `tokenizer` section: a model to use as it is, or how to train one on the refined corpus."""
+
+    model: str | None = Field(None, description="path of a SentencePiece model; the other keys are not used then")
+
+    def training(self) -> TokenizerConfig:
+        """The settings of the training."""
+        return TokenizerConfig.model_validate(self.model_dump(exclude={"model"}))
+
+
+class Recipe(BaseModel):
+    """A resolved recipe: every key has its value. `stages` holds the enabled stages in running order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    input: list[str] = Field([], description="WARC files or globs; `sample` is the built-in sample crawl")
+    crawl: str = Field("", description="snapshot name of the input, e.g. CC-MAIN-2026-30")
+    error_budget: ErrorBudget = ErrorBudget()
+    stages: dict[str, dict[str, Any]]
+    tokenizer: TokenizerSection | None = None
+    order: OrderConfig | None = None
+    salt_key: str = Field("", description="secret that keys the salts of the order; empty = the order's key")
+    train: TrainConfig | None = None
+    train_processes: int = Field(1, ge=1, description="FSDP ranks on this machine")
+
+    def stage_config(self, name: str) -> BaseModel:
+        """The typed config of stage `name`."""
+        return config_class(name).model_validate(self.stages[name])
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out; loading it gives the same recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_class(stage: str) -> type[BaseModel]:
+    """Config class of a stage or corpus step."""
+    if stage == WARC:
+        return WarcStage.Config
+    if stage in DOCUMENT_STAGES:
+        return DOCUMENT_STAGES[stage].Config
+    return CORPUS_STEPS[stage].Config
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe and applies `a.b=c` overrides (values are YAML). Raises ConfigError with the key and a remedy."""
+    try:
+        data = yaml.safe_load(storage.read_text(path))
+    except yaml.YAMLError as error:
+        raise ConfigError("the recipe is not valid YAML", where=path, value=str(error)) from error
+    if not isinstance(data, dict):
+        raise ConfigError("the recipe is not a mapping of keys", where=path, value=type(data).__name__)
+    for override in overrides:
+        _set(data, override)
+    return resolve(data, path)
+
+
+def resolve(data: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe from parsed YAML. Relative paths inside it are left as they are: they mean the working folder."""
+    data = dict(data)
+    stages = data.get("stages")
+    if not isinstance(stages, dict) or not stages:
+        raise ConfigError(
+            "the recipe names no stages", where=where, remedy=f"add `stages:` with any of {', '.join(ORDER_OF_STAGES)}"
+        )
+    for name in stages:
+        if name not in ORDER_OF_STAGES:
+            raise _unknown(f"stages.{name}", name, ORDER_OF_STAGES, where)
+    # A stage runs where ORDER_OF_STAGES puts it, wherever the recipe mentions it; `null` means all defaults,
+    # `false` switches it off (so that an override can).
+    stages.setdefault(WARC, {})
+    resolved = {}
+    for name in ORDER_OF_STAGES:
+        if name not in stages or stages[name] is False:
+            continue
+        values = stages[name] or {}
+        config = _validated(config_class(name), values, f"stages.{name}", where)
+        resolved[name] = config.model_dump(mode="json")
+    if "extract" not in resolved:
+        raise ConfigError(
+            "every recipe needs the stage `extract`", where=where, remedy="add `extract:` under `stages:`"
+        )
+    data["stages"] = resolved
+    if isinstance(data.get("input"), str):
+        data["input"] = [data["input"]]
+    recipe: Recipe = _validated(Recipe, data, "", where)
+    return recipe
+
+
+def _validated(model: type[BaseModel], values: Any, prefix: str, where: str) -> Any:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = [str(part) for part in first["loc"]]
+        key = ".".join([prefix, *location] if prefix else location)
+        if first["type"] == "extra_forbidden":
+            names = _known_keys(model, location[:-1])
+            raise _unknown(key, location[-1], names, where) from error
+        raise ConfigError(
+            f"recipe key `{key}`: {first['msg']}", where=where, value=first["input"], remedy=f"--set {key}=..."
+        ) from error
+
+
+def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _unknown(key: str, name: str, names: Sequence[str], where: str) -> ConfigError:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    remedy = f"did you mean `{near[0]}`? Known here: {', '.join(names)}" if near else ""
+    return ConfigError(f"unknown recipe key `{key}`", where=where, remedy=remedy)
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(
+            "an override is not of the form key=value", value=override, remedy="--set stages.quality.min_words=40"
+        )
+    *parents, last = key.split(".")
+    node = data
+    for parent in parents:
+        child = node.get(parent)
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"`{key}`: `{parent}` is not a mapping of keys", value=child)
+        node = child
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`{key}`: the value is not valid YAML", value=value) from error
+
+
+def shipped(name: str) -> str | None:
+    """Path of the recipe `name` among those shipped in `recipes/` of a source checkout, if it is one."""
+    candidate = Path(__file__).resolve().parents[2] / "recipes" / f"{name}.yaml"
+    return str(candidate) if candidate.is_file() else None

@@ -1,0 +1,162 @@
+"""Brings the chain of document stages and corpus steps up to date, shard by shard and step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from corpusmill.core.artifacts import Counts, ShardManifest
+from corpusmill.core.errors import ErrorBudgetExceeded, InternalError
+from corpusmill.pipeline import exchange
+from corpusmill.pipeline.chain import Chain, corpus_step
+from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_path, run_corpus_job
+from corpusmill.pipeline.document_tasks import DocumentJob, Done, run_document_job
+from corpusmill.pipeline.engine import Engine
+from corpusmill.pipeline.events import EventLog
+from corpusmill.pipeline.inputs import Shard
+from corpusmill.pipeline.recipe import ErrorBudget
+
+
+class Refinery:
+    """Runs the steps of a chain that are not committed. `budget` bounds what each step may quarantine."""
+
+    def __init__(self, chain: Chain, engine: Engine, events: EventLog, budget: ErrorBudget) -> None:
+        self.chain = chain
+        self.engine = engine
+        self.events = events
+        self.budget = budget
+
+    def run(self, start: int, end: int, *, force: bool = False) -> None:
+        """Brings the steps [start, end) up to date; `force` runs them even where they are.
+
+        Steps before `start` must be committed.
+        """
+        documents_end = min(end, self.chain.documents_end)
+        if start < documents_end:
+            self._run_documents(start, documents_end, force=force)
+        for index in range(max(start, self.chain.documents_end), end):
+            self._run_corpus_step(index, force=force)
+
+    def _run_documents(self, start: int, end: int, *, force: bool) -> None:
+        chain = self.chain
+        jobs = []
+        for shard in chain.shards:
+            first = start if force else chain.first_stale(shard, end)
+            if first < end:
+                jobs.append(DocumentJob(chain, shard, first, end))
+        if jobs:
+            # The largest first: a long one must not be the last.
+            jobs.sort(key=lambda job: job.shard.slice.start - job.shard.slice.end)
+            label = f"{chain.steps[min(j.first for j in jobs)].name} .. {chain.steps[end - 1].name}"
+            self._documents(label, jobs)
+            self._mend_slices(end)
+        for index in range(start, end):
+            self._finish(index)
+
+    def _documents(self, label: str, jobs: Sequence[DocumentJob]) -> None:
+        for _, done in self.engine.map(
+            label, run_document_job, jobs, lambda job: job.shard.name, lambda done: _kept(done[-1])
+        ):
+            for item in done:
+                self._log(item)
+
+    def _mend_slices(self, end: int) -> None:
+        """Runs slices again that began at a false record start.
+
+        A slice finds its first record by looking for the head of one. Bytes inside a record may look like that;
+        then the slice before it, which came there record by record, ended elsewhere, and it is right.
+        """
+        chain = self.chain
+        for _ in range(len(chain.shards)):
+            jobs = []
+            for before, shard in pairwise(chain.shards):
+                if before.slice.path != shard.slice.path:
+                    continue
+                ended = _facts(chain, before)["next_offset"]
+                began = _facts(chain, shard)["first_offset"]
+                if ended != began:
+                    jobs.append(DocumentJob(chain, shard, 0, end, first_offset=ended))
+                    break  # what follows may change with this one
+            if not jobs:
+                return
+            self._documents("slices that began inside a record", jobs)
+        raise InternalError("slices of a WARC do not chain", where=chain.run)
+
+    def _run_corpus_step(self, index: int, *, force: bool) -> None:
+        chain = self.chain
+        name = chain.steps[index].name
+        shards = range(len(chain.shards))
+        stale = [n for n in shards if force or chain.committed(index, chain.shards[n]) is None]
+        if stale:
+            if force:
+                exchange.drop(chain.folder(index))
+            step = corpus_step(name, chain.steps[index].config)
+            self._exchange(index, "map", 0, len(chain.shards))
+            for round_number in range(step.rounds):
+                tasks = step.partitions(round_number, len(chain.shards))
+                self._exchange(index, "reduce", round_number, tasks)
+            jobs = [CorpusJob(chain, index, "apply", step.rounds, n) for n in stale]
+            self._corpus(f"{name}: apply", jobs)
+        self._finish(index)
+        exchange.drop(chain.folder(index))
+
+    def _exchange(self, index: int, phase: str, round_number: int, tasks: int) -> None:
+        fingerprint = exchange_fingerprint(self.chain, index)
+        jobs = [CorpusJob(self.chain, index, phase, round_number, n) for n in range(tasks)]
+        jobs = [job for job in jobs if not exchange.is_written(output_path(job), fingerprint)]
+        if jobs:
+            suffix = "" if phase == "map" else f" {round_number}"
+            self._corpus(f"{self.chain.steps[index].name}: {phase}{suffix}", jobs)
+
+    def _corpus(self, label: str, jobs: Sequence[CorpusJob]) -> None:
+        note: Callable[[Done | float], str] = lambda done: _kept(done) if isinstance(done, Done) else ""  # noqa: E731
+        for job, done in self.engine.map(label, run_corpus_job, jobs, lambda job: job.label, note):
+            if isinstance(done, Done):
+                self._log(done)
+            else:
+                stage = self.chain.steps[job.index].name
+                self.events.write("task", stage=stage, task=job.label, seconds=round(done, 4))
+
+    def _log(self, done: Done) -> None:
+        self.events.write("task", stage=done.stage, task=done.shard, seconds=round(done.seconds, 4))
+
+    def _finish(self, index: int) -> None:
+        chain = self.chain
+        step = chain.steps[index]
+        manifests = [_manifest(chain, index, n) for n in range(len(chain.shards))]
+        counts = sum((m.counts for m in manifests), Counts())
+        check_budget(step.name, counts, self.budget)
+        chain.folder(index).finish(step.fingerprint, step.config, [s.name for s in chain.shards])
+
+
+def check_budget(stage: str, counts: Counts, budget: ErrorBudget) -> None:
+    """Raises ErrorBudgetExceeded when a stage quarantined more than the budget allows."""
+    bad = sum(t.documents for t in counts.quarantined.values())
+    share = 100.0 * bad / max(1, counts.into.documents)
+    if bad > budget.records and share > budget.percent:
+        worst = max(counts.quarantined, key=lambda reason: counts.quarantined[reason].documents)
+        raise ErrorBudgetExceeded(
+            f"stage {stage} quarantined {bad} of {counts.into.documents} documents ({share:.2f} %), most for {worst}",
+            where=f"stages/{stage}/quarantine",
+            value=f"budget: {budget.records} records and {budget.percent} %",
+            remedy=f"corpusmill inspect RUN {stage} --table quarantine; or --set error_budget.percent=...",
+        )
+
+
+def _kept(done: Done) -> str:
+    return f"{done.shard}: {done.counts.kept.documents} of {done.counts.into.documents} kept"
+
+
+def _manifest(chain: Chain, index: int, number: int) -> ShardManifest:
+    manifest = chain.committed(index, chain.shards[number])
+    if manifest is None:
+        raise InternalError(
+            "a shard is missing after its task", where=f"{chain.names[index]}/{chain.shards[number].name}"
+        )
+    return manifest
+
+
+def _facts(chain: Chain, shard: Shard) -> dict[str, int]:
+    manifest = chain.folder(0).manifest(shard.name)
+    assert manifest is not None, "checked after the tasks of all shards"
+    return dict(manifest.facts)

@@ -1,0 +1,33 @@
+"""The stages and corpus steps a recipe may name, in the order in which they run."""
+
+from __future__ import annotations
+
+from corpusmill.dedup.base import CorpusStep
+from corpusmill.dedup.exact import ExactDedup
+from corpusmill.dedup.minhash import MinHash
+from corpusmill.dedup.substring import Substring
+from corpusmill.dedup.url import UrlDedup
+from corpusmill.stages.base import DocumentStage
+from corpusmill.stages.extract import ExtractStage
+from corpusmill.stages.language import LanguageStage
+from corpusmill.stages.lines import Lines
+from corpusmill.stages.quality import Quality
+from corpusmill.stages.repetition import Repetition
+from corpusmill.stages.url_filter import UrlFilterStage
+from corpusmill.stages.warc import WarcStage
+
+# The first stage; it makes records out of files and so is no DocumentStage.
+WARC = WarcStage.name
+
+DOCUMENT_STAGES: dict[str, type[DocumentStage]] = {  # type: ignore[type-arg]  # each has its own config
+    stage.name: stage for stage in (UrlFilterStage, ExtractStage, LanguageStage, Repetition, Quality, Lines)
+}
+
+CORPUS_STEPS: dict[str, type[CorpusStep]] = {  # type: ignore[type-arg]
+    step.name: step for step in (UrlDedup, ExactDedup, MinHash, Substring)
+}
+
+# What follows the refined corpus. Their configs are sections of the recipe of the same name.
+PRODUCTS = ("tokenizer", "tokens", "order", "train")
+
+ORDER_OF_STAGES = (WARC, *DOCUMENT_STAGES, *CORPUS_STEPS)

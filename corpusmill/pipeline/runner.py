@@ -1,0 +1,178 @@
+"""The commands `run` and `stage`: what is to be done, in which order, up to where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpusmill.core import storage
+from corpusmill.core.errors import InputError, UserError
+from corpusmill.pipeline import inputs, recipe
+from corpusmill.pipeline.chain import Chain
+from corpusmill.pipeline.engine import Engine
+from corpusmill.pipeline.events import EventLog, write_environment
+from corpusmill.pipeline.products import Products
+from corpusmill.pipeline.progress import Reporter
+from corpusmill.pipeline.recipe import Recipe
+from corpusmill.pipeline.refine import Refinery
+from corpusmill.pipeline.status import open_run, status
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which stages to run: from `first` to `last` (None = the recipe's), even if up to date when `force`."""
+
+    first: str | None = None
+    last: str | None = None
+    force: bool = False
+
+
+def run_recipe(
+    resolved: Recipe,
+    run: str,
+    patterns: Sequence[str],
+    selection: Selection,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Runs `resolved` in the folder `run`, or goes on where an earlier call stopped.
+
+    Args:
+        patterns: WARC files or globs; empty = the recipe's `input`.
+        workers, address: see Engine.
+    """
+    _check_folder(run)
+    names = _stage_names(resolved)
+    for name in (selection.first, selection.last):
+        if name is not None and name not in names:
+            raise UserError("no such stage in this recipe", value=name, remedy=f"one of: {', '.join(names)}")
+    reporter = Reporter(quiet=quiet)
+    resolved = resolved.model_copy(update={"input": list(patterns) or resolved.input})
+    paths = inputs.expand(resolved.input, run)
+    shards = inputs.plan_shards(paths, resolved.crawl, int(resolved.stages["warc"]["slice_bytes"]))
+    total_bytes = sum(storage.size_bytes(path) for path in paths)
+    reporter.say(f"{resolved.name}: {len(paths)} WARC files, {total_bytes / 1e6:.1f} MB, {len(shards)} shards")
+    chain = Chain.of(run, resolved, shards)
+    _write_run_files(run, resolved, shards)
+    _execute(resolved, chain, selection, workers=workers, address=address, reporter=reporter)
+
+
+def rerun_stage(
+    run: str,
+    name: str,
+    overrides: Sequence[str],
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> list[str]:
+    """Reruns the stage `name` of `run` with `overrides`, on its committed input; returns the stages now stale."""
+    open_run(run)  # refuses what is not a run folder
+    resolved = recipe.load(storage.join(run, "resolved.yaml"), overrides)
+    names = _stage_names(resolved)
+    if name not in names:
+        raise UserError("no such stage in this run", value=name, remedy=f"one of: {', '.join(names)}")
+    shards = inputs.load(run)
+    chain = Chain.of(run, resolved, shards)
+    _check_before(resolved, chain, name, run)
+    _write_run_files(run, resolved, shards)
+    selection = Selection(name, name, force)
+    _execute(resolved, chain, selection, workers=workers, address=address, reporter=Reporter(quiet=quiet))
+    return [s.name for s in status(run).stages if s.state == "stale"]
+
+
+def _execute(
+    resolved: Recipe,
+    chain: Chain,
+    selection: Selection,
+    *,
+    workers: int | None,
+    address: str | None,
+    reporter: Reporter,
+) -> None:
+    names = _stage_names(resolved)
+    first = names.index(selection.first) if selection.first else 0
+    end = names.index(selection.last) + 1 if selection.last else len(names)
+    if selection.first:
+        _check_before(resolved, chain, selection.first, chain.run)
+    events = EventLog(chain.run)
+    events.write("start", recipe=resolved.name, stages=names[first:end], workers=workers)
+    products = Products(resolved, chain)
+    steps = len(chain.steps)
+    try:
+        with Engine(reporter, workers, address) as engine:
+            if first < steps:
+                refinery = Refinery(chain, engine, events, resolved.error_budget)
+                refinery.run(first, min(end, steps), force=selection.force)
+            if end >= steps:
+                _point_to_documents(chain)
+            for name in names[max(first, steps) : end]:
+                if name != "train":
+                    products.make(name, engine, events, force=selection.force)
+        # Ray's workers are gone by now: the trainer has the cores to itself.
+        if "train" in names[max(first, steps) : end]:
+            products.train(reporter, force=selection.force)
+        events.write("end")
+    except BaseException as error:
+        events.write("failed", error=type(error).__name__, message=str(error))
+        raise
+    finally:
+        events.close()
+
+
+def _stage_names(resolved: Recipe) -> list[str]:
+    products = ["tokenizer", "tokens"] if resolved.tokenizer is not None else []
+    if resolved.order is not None:
+        products.append("order")
+    if resolved.train is not None:
+        products.append("train")
+    return [*resolved.stages, *products]
+
+
+def _check_before(resolved: Recipe, chain: Chain, name: str, run: str) -> None:
+    """Refuses to start at `name` when a stage before it is not up to date under this recipe."""
+    index = _stage_names(resolved).index(name)
+    for before in range(min(index, len(chain.steps))):
+        missing = [s.name for s in chain.shards if chain.committed(before, s) is None]
+        if missing:
+            raise UserError(
+                f"`{name}` cannot start: `{chain.names[before]}` before it is missing or stale"
+                f" in {len(missing)} of {len(chain.shards)} shards",
+                where=run,
+                remedy=f"run without --from, or with --from {chain.names[before]}",
+            )
+
+
+def _check_folder(run: str) -> None:
+    if storage.is_local(run):
+        folder = Path(storage.local_path(run))
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "inputs.json").exists():
+            known = {"input", "recipe.yaml", "resolved.yaml", "environment.json", "events.jsonl"}
+            if {p.name for p in folder.iterdir()} - known:
+                raise InputError(
+                    "the run folder is not empty and is not a run", where=run, remedy="name a new folder with --out"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _write_run_files(run: str, resolved: Recipe, shards: Sequence[inputs.Shard]) -> None:
+    storage.write_text(storage.join(run, "resolved.yaml"), resolved.to_yaml())
+    inputs.save(run, shards)
+    write_environment(run)
+
+
+def _point_to_documents(chain: Chain) -> None:
+    """RUN/documents leads to the refined corpus, whatever the last stage is called."""
+    target = f"stages/{chain.names[-1]}/out"
+    path = storage.join(chain.run, "documents")
+    if storage.is_local(path):
+        link = Path(storage.local_path(path))
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(target)
+    else:
+        storage.write_text(path + ".txt", target + "\n")
