@@ -81,7 +81,7 @@ def _short(notes: list[tuple[str, str]]) -> list[Capture]:
             kind="short",
             body=_page(_title(slug), f"<h1>{_title(slug)}</h1>\n<p>{escape(text)}</p>"),
             language="en",
-            expected={"kept": False, "stage": "quality", "rule": "word_count"},
+            expected={"kept": False, "stage": "quality", "rule": "words_min"},
         )
         for slug, text in notes
     ]
