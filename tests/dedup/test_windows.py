@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -60,4 +62,4 @@ def test_covered_against_sets(positions: set[int], length: int) -> None:
     starts, ends = covered(np.array(sorted(positions), dtype=np.int64), length)
     runs = list(zip(starts.tolist(), ends.tolist(), strict=True))
     assert [i for a, b in runs for i in range(a, b)] == sorted({i + k for i in positions for k in range(length)})
-    assert all(b < a for (_, b), (a, _) in zip(runs, runs[1:], strict=False))
+    assert all(b < a for (_, b), (a, _) in pairwise(runs))

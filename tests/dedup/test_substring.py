@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from dedup_tables import doc_id, document, tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpusmill.core import documents
+from corpusmill.core.hashing import content_hash, hash64
+from corpusmill.dedup.local import decide, run_step
+from corpusmill.dedup.normalise import normalised_words
+from corpusmill.dedup.substring import Substring, SubstringConfig, repeated_spans, without
+
+MIN_WORDS, MIN_CHARACTERS = 3, 4
+
+
+def step(partitions: int = 3, keep: Any = "none", min_remaining: int = 0) -> Substring:
+    return Substring(
+        SubstringConfig(
+            min_words=MIN_WORDS,
+            min_characters=MIN_CHARACTERS,
+            partitions=partitions,
+            keep=keep,
+            min_remaining=min_remaining,
+        )
+    )
+
+
+def forms(text: str, language: str) -> list[str]:
+    """Normalised units by the rule written on strings (for the alphabets below)."""
+    items = text if language == "ja" else text.split()
+    return [f for f in ("".join(c for c in i.lower() if unicodedata.category(c)[0] in "LN") for i in items) if f]
+
+
+def by_brute_force(rows: list[dict[str, Any]], keep: str = "none") -> dict[str, list[int]]:
+    """doc_id -> marked windows, from all windows of all documents."""
+    places: dict[tuple[str, ...], list[tuple[int, int, str]]] = {}
+    for row in rows:
+        units, length = forms(row["text"], row["language"]), MIN_CHARACTERS if row["language"] == "ja" else MIN_WORDS
+        for i in range(len(units) - length + 1):
+            window = (row["language"], *units[i : i + length])
+            places.setdefault(window, []).append((hash64(row["doc_id"].encode()), i, row["doc_id"]))
+    marked: dict[str, list[int]] = {}
+    for found in places.values():
+        if len(found) > 1:
+            for _, i, name in sorted(found)[keep == "first" :]:
+                marked.setdefault(name, []).append(i)
+    return {name: sorted(positions) for name, positions in marked.items()}
+
+
+def marked_windows(rows: list[dict[str, Any]], shards: int, substring: Substring) -> dict[str, list[int]]:
+    names = {hash64(row["doc_id"].encode()): row["doc_id"] for row in rows}
+    marked: dict[str, list[int]] = {}
+    for table, decisions in zip(tables(rows, shards), decide(substring, tables(rows, shards)), strict=True):
+        here = set(table.column("doc_id").to_pylist())
+        for document_hash, position in zip(
+            *(decisions.column(c).to_pylist() for c in decisions.column_names), strict=True
+        ):
+            assert names[document_hash] in here
+            marked.setdefault(names[document_hash], []).append(position)
+    return {name: sorted(positions) for name, positions in marked.items()}
+
+
+ENGLISH = st.lists(st.sampled_from(["a", "A", "b,", "b", "—", "c😀", "\n"]), max_size=14).map(" ".join)
+JAPANESE = st.text(alphabet="あい漢、。😀 \n", max_size=20)
+PERIODS = st.tuples(st.sampled_from(["a ", "a b ", "a b c ", "b, A\n"]), st.integers(0, 8)).map(lambda p: p[0] * p[1])
+TEXTS = st.one_of(
+    st.tuples(ENGLISH, st.just("en")), st.tuples(PERIODS, st.just("en")), st.tuples(JAPANESE, st.just("ja"))
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(TEXTS, max_size=6), st.integers(1, 3), st.sampled_from([1, 3, 16]), st.sampled_from(["none", "first"]))
+def test_marked_windows_against_brute_force(
+    drawn: list[tuple[str, str]], shards: int, partitions: int, keep: str
+) -> None:
+    rows = [document(n, text, language=language) for n, (text, language) in enumerate(drawn)]
+    assert marked_windows(rows, shards, step(partitions, keep)) == by_brute_force(rows, keep)
+
+
+@settings(max_examples=150)
+@given(st.lists(TEXTS, min_size=1, max_size=6), st.integers(1, 3), st.integers(0, 6))
+def test_cuts_are_exactly_the_marked_units(drawn: list[tuple[str, str]], shards: int, min_remaining: int) -> None:
+    rows = [document(n, text, language=language) for n, (text, language) in enumerate(drawn)]
+    marked = by_brute_force(rows)
+    results = run_step(step(min_remaining=min_remaining), tables(rows, shards))
+    kept = {r["doc_id"]: r for result in results for r in result.kept.to_pylist()}
+    removed = {r["doc_id"]: r for result in results for r in result.removed.to_pylist()}
+    spans: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        assert result.kept.schema == documents.DOCUMENT_WITH_LANGUAGE
+        for span in result.spans.to_pylist():
+            spans.setdefault(span["doc_id"], []).append(span)
+    assert sorted([*kept, *removed]) == [row["doc_id"] for row in rows]
+    assert set(spans) == set(marked) - set(removed)
+    for row in rows:
+        name, text = row["doc_id"], row["text"]
+        if name in removed:
+            assert removed[name]["rule"] == "mostly_duplicate"
+            assert removed[name]["value"] < removed[name]["threshold"] == min_remaining
+            assert name in marked
+            continue
+        rebuilt = kept[name]["text"]
+        for span in spans.get(name, []):
+            assert span["text"] == text[span["start"] : span["end"]]
+            rebuilt = rebuilt[: span["start"]] + span["text"] + rebuilt[span["start"] :]
+        assert rebuilt == text
+        assert kept[name]["content_hash"] == content_hash(kept[name]["text"])
+        length = MIN_CHARACTERS if row["language"] == "ja" else MIN_WORDS
+        units = forms(text, row["language"])
+        cut = {i + k for i in marked.get(name, []) for k in range(length)}
+        assert forms(kept[name]["text"], row["language"]) == [u for i, u in enumerate(units) if i not in cut]
+
+
+def test_all_copies_are_cut_and_the_breaks_stay() -> None:
+    passage = "this passage is found twice"
+    rows = [
+        document(1, "First paragraph here.\n\nThis  Passage is found, twice!\n\nLast one of document."),
+        document(2, f"Another beginning {passage} another end"),
+        document(3, "Nothing of the kind at all"),
+    ]
+    (result,) = run_step(step(), tables(rows))
+    assert result.kept.column("text").to_pylist() == [
+        "First paragraph here.\n\nLast one of document.",
+        "Another beginning another end",
+        "Nothing of the kind at all",
+    ]
+    assert {s["rule"] for s in result.spans.to_pylist()} == {"repeated_passage"}
+
+
+def test_first_spares_one_copy() -> None:
+    rows = [document(n, f"start{n} one two three four end{n}") for n in range(3)]
+    (result,) = run_step(step(keep="first"), tables(rows))
+    spared = min(range(3), key=lambda n: hash64(doc_id(n).encode()))
+    assert result.kept.column("text").to_pylist() == [
+        rows[n]["text"] if n == spared else f"start{n} end{n}" for n in range(3)
+    ]
+
+
+def test_a_document_with_too_little_left_goes() -> None:
+    rows = [document(1, "one two three four five left over: 20 chars."), document(2, "one two three four five and")]
+    (result,) = run_step(step(min_remaining=20), tables(rows))
+    assert result.kept.column("text").to_pylist() == ["left over: 20 chars."]
+    (removal,) = result.removed.to_pylist()
+    assert removal["doc_id"] == doc_id(2)
+    assert (removal["value"], removal["threshold"], removal["excerpt"]) == (3.0, 20.0, rows[1]["text"])
+
+
+def test_short_documents_that_repeat_nothing_stay() -> None:
+    rows = [document(1, "hi"), document(2, "hi"), document(3, "")]
+    (result,) = run_step(step(min_remaining=20), tables(rows))
+    assert result.kept.num_rows == 3
+
+
+def test_repeats_inside_one_document_and_constant_runs() -> None:
+    (result,) = run_step(step(), tables([document(1, "x y z and again x y z"), document(2, "w " * 50)]))
+    assert result.kept.column("text").to_pylist() == ["and again", ""]
+
+
+def test_windows_do_not_reach_across_documents() -> None:
+    rows = [document(1, "a b"), document(2, "c a b"), document(3, "c d")]
+    (result,) = run_step(step(), tables(rows))
+    assert result.spans.num_rows == 0
+
+
+def test_words_and_letters_do_not_meet() -> None:
+    rows = [document(1, "a b c d e", language="en"), document(2, "a b c d e", language="ja")]
+    (result,) = run_step(step(), tables(rows))
+    assert result.spans.num_rows == 0
+
+
+def test_marks_are_cut_with_their_letters() -> None:
+    """Never inside a composed character, decomposed or not."""
+    rows = [document(1, "前がぎぐけ\u3099後", language="ja"), document(2, "か\u3099き\u3099ぐげ", language="ja")]
+    (result,) = run_step(step(), tables(rows))
+    assert result.kept.column("text").to_pylist() == ["前後", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("keep CUT CUT CUT keep", "keep keep"),
+        ("keep\n\nCUT CUT CUT keep", "keep\n\nkeep"),
+        ("keep CUT CUT CUT\n\nkeep", "keep\n\nkeep"),
+        ("keep\nCUT CUT CUT\nkeep", "keep\nkeep"),
+        ("keep  CUT CUT CUT keep", "keep  keep"),
+        ("\n CUT CUT CUT \n\nkeep", "keep"),
+        ("keep \n\n CUT CUT CUT ", "keep"),
+        ("keep — CUT CUT CUT — keep", "keep — — keep"),
+        ('keep "CUT CUT CUT." keep', "keep keep"),
+    ],
+)
+def test_what_joins_the_pieces(text: str, expected: str) -> None:
+    units = normalised_words(text, "en")
+    position = next(i for i, start in enumerate(units.starts) if "CUT" in text[start : units.ends[i]])
+    spans = repeated_spans(text, units, np.array([position]), 3)
+    assert without(text, spans) == expected
+
+
+def test_no_documents_and_no_repeats() -> None:
+    (result,) = run_step(step(), tables([]))
+    assert result.kept.num_rows == 0
+    (result,) = run_step(step(), tables([document(1, "a b c d")]))
+    assert result.kept.num_rows == 1
+
+
+def test_defaults_are_those_of_the_paper() -> None:
+    config = SubstringConfig()
+    assert (config.min_words, config.min_characters, config.keep, config.min_remaining) == (50, 100, "none", 20)
+    words = [f"w{i}" for i in range(50)]
+    rows = [
+        document(1, " ".join(["a", *words])),
+        document(2, " ".join([*words, "b"])),
+        document(3, " ".join(words[:49])),
+    ]
+    marked = Counter({n: len(p) for n, p in marked_windows(rows, 1, Substring(config)).items()})
+    assert marked == {doc_id(1): 1, doc_id(2): 1}
