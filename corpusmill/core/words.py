@@ -13,8 +13,10 @@ What a word is:
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numba
@@ -84,7 +86,7 @@ def words(text: str, language: str) -> Spans:
     if writes_spaces(language):
         return Spans(*_whitespace_words(codepoints(text)))
     if language == "ja":
-        return _japanese_words(text)
+        return _japanese.words(text)
     return _from_pairs([m.span() for m in _UNSPACED_WORD.finditer(text)])
 
 
@@ -186,22 +188,43 @@ def _trimmed(starts: Int64Array, ends: Int64Array, classes: Classes) -> tuple[In
     return starts, ends
 
 
-_sudachi = threading.local()  # one tokenizer a thread: it is not safe to share
+class _Japanese(threading.local):
+    """A tokenizer and the words of the texts it saw last: one of each a thread, as a tokenizer is not safe to share.
+
+    Every rule asks for the words of the same text, and finding them costs more than all rules together.
+    """
+
+    limit = 8_000_000  # code points remembered
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, Spans] = OrderedDict()
+        self._size = 0
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        from sudachipy import Dictionary, SplitMode  # only where Japanese is met: the dictionary is large
+
+        return Dictionary(dict="core").tokenizer(mode=SplitMode.A)
+
+    def words(self, text: str) -> Spans:
+        """Morphemes of `text` that hold a letter or digit."""
+        if text in self._seen:
+            self._seen.move_to_end(text)
+            return self._seen[text]
+        pairs = []
+        for start, piece in _pieces(text):
+            for morpheme in self._tokenizer.tokenize(piece):
+                a, b = morpheme.begin(), morpheme.end()
+                if any(c.isalnum() for c in piece[a:b]):
+                    pairs.append((start + a, start + b))
+        found = self._seen[text] = _from_pairs(pairs)
+        self._size += len(text)
+        while self._size > self.limit:
+            self._size -= len(self._seen.popitem(last=False)[0])
+        return found
 
 
-def _japanese_words(text: str) -> Spans:
-    if not hasattr(_sudachi, "tokenizer"):
-        from sudachipy import Dictionary, SplitMode
-
-        _sudachi.tokenizer = Dictionary(dict="core").create(mode=SplitMode.A)
-    tokenizer: Any = _sudachi.tokenizer
-    pairs = []
-    for start, piece in _pieces(text):
-        for morpheme in tokenizer.tokenize(piece):
-            a, b = morpheme.begin(), morpheme.end()
-            if any(c.isalnum() for c in piece[a:b]):
-                pairs.append((start + a, start + b))
-    return _from_pairs(pairs)
+_japanese = _Japanese()
 
 
 def _pieces(text: str) -> list[tuple[int, str]]:
