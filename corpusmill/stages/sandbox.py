@@ -288,7 +288,8 @@ def _answer(target: Any, request: bytes, settings: Mapping[str, Any], limits: Li
     except MemoryError:
         failure = Failure("memory_limit", f"limit {limits.memory_bytes} bytes of address space")
     except BaseException as error:
-        failure = Failure(f"extractor_error:{type(error).__name__}", str(error)[:_DETAIL_CHARACTERS])
+        message = str(error)[:_DETAIL_CHARACTERS].encode("utf-8", "replace").decode()
+        failure = Failure(f"extractor_error:{type(error).__name__}", message or type(error).__name__)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     return _ERROR, json.dumps(asdict(failure)).encode()

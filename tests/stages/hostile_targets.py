@@ -66,3 +66,11 @@ def grumpy(request: bytes) -> bytes:
 def crosses_over(request: bytes) -> bytes:
     """Tells its own process id and the parent's."""
     return f"{os.getpid()} {os.getppid()} {os.environ['PYTHONHASHSEED']}".encode()
+
+
+def crash_on_request(request: bytes, **settings: object) -> bytes:
+    """In the place of the extractor: gives the body back, or crashes where it says so."""
+    body = request.partition(b"\n")[2]
+    if body.startswith(b"segfault"):
+        ctypes.string_at(8)
+    return b'{"charset": "utf-8"}\n' + body
