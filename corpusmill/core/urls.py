@@ -7,6 +7,7 @@ never the network's.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import tldextract
 from ada_url import URL, HostType
@@ -21,6 +22,21 @@ TRACKING_PARAMETERS = frozenset({
 # fmt: on
 
 _suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True)
+
+
+class Parts(NamedTuple):
+    """Components of a URL in the WHATWG form.
+
+    host: lower case and Punycode, an IPv6 address in brackets, "" if there is none; port: "" for the scheme's own;
+    path: with its leading slash; query: with its question mark, or "".
+    """
+
+    scheme: str
+    host: str
+    port: str
+    path: str
+    query: str
+    is_ip: bool
 
 
 def _parse(url: str) -> URL | None:
@@ -40,16 +56,25 @@ def normalise(url: str) -> str | None:
     return None if parsed is None else str(parsed.href)
 
 
+def split(url: str) -> Parts | None:
+    """Components of `url`; None when it is not an absolute URL."""
+    parsed = _parse(url)
+    if parsed is None:
+        return None
+    return Parts(
+        parsed.protocol[:-1],
+        parsed.hostname,
+        parsed.port,
+        parsed.pathname,
+        parsed.search,
+        parsed.host_type != HostType.DEFAULT and bool(parsed.hostname),
+    )
+
+
 def host(url: str) -> str:
     """Host of `url` in lower case and Punycode, without port; an IPv6 address in brackets; "" when there is none."""
     parsed = _parse(url)
     return "" if parsed is None else str(parsed.hostname)
-
-
-def is_ip_address(url: str) -> bool:
-    """Whether the host of `url` is an IPv4 or IPv6 address, in any spelling that browsers accept."""
-    parsed = _parse(url)
-    return parsed is not None and parsed.host_type != HostType.DEFAULT and bool(parsed.hostname)
 
 
 def registered_domain(url_or_host: str) -> str:
