@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ngram_reference import reference
+from pydantic import ValidationError
+from stage_tables import check_conservation, documents_of, gold_texts, japanese_news, made_bad_pages
+
+from corpusmill.core import words
+from corpusmill.stages.repetition import RULES, Repetition, RepetitionConfig, Rule, scores, verdict
+
+# Gopher, Table A1; FineWeb-2, jpn_Jpan.
+TABLE_A1 = [0.30, 0.30, 0.20, 0.20, 0.20, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10]
+JAPANESE = [0.328, None, None, None, 0.239, 0.196, 0.172, 0.243, 0.225, 0.207, 0.19, 0.175, 0.159]
+
+DEFAULT = RepetitionConfig()
+
+
+def reference_scores(text: str, language: str) -> list[float]:
+    """The definitions, with lists of strings."""
+
+    def copies(items: list[str]) -> tuple[float, float]:
+        again = [item for i, item in enumerate(items) if item in items[:i]]
+        if not items:
+            return 0, 0
+        return len(again) / len(items), sum(map(len, again)) / sum(map(len, items))
+
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
+    tokens = text.split() if words.writes_spaces(language) else words.words(text, language).texts(text)
+    characters = max(1, sum(map(len, tokens)))
+    line, line_characters = copies(lines)
+    paragraph, paragraph_characters = copies(paragraphs)
+    grams = [reference(tokens, n) / characters for n in range(2, 11)]
+    return [line, paragraph, line_characters, paragraph_characters, *grams]
+
+
+def distinct(number: int, start: int = 0) -> list[str]:
+    """So many different words of four letters."""
+    return [f"w{i:03d}" for i in range(start, start + number)]
+
+
+def removed_by(text: str, language: str = "en", **config: Any) -> str | None:
+    result = Repetition(RepetitionConfig(**config)).process(documents_of((text, language)))
+    rules = result.removed.column("rule").to_pylist()
+    return rules[0] if rules else None
+
+
+def test_thresholds_are_the_published_ones() -> None:
+    assert [DEFAULT.threshold(rule, "en") for rule in RULES] == TABLE_A1
+    assert [DEFAULT.threshold(rule, "ja") for rule in RULES] == JAPANESE
+
+
+def test_scores_of_duplicate_lines_and_paragraphs() -> None:
+    found = scores("ab\n\nab\n\ncdef\n\nab\ngh", "en")
+    assert found["duplicate_line_fraction"] == 2 / 5
+    assert found["duplicate_line_character_fraction"] == 4 / 12
+    assert found["duplicate_paragraph_fraction"] == 1 / 4
+    assert found["duplicate_paragraph_character_fraction"] == 2 / 13
+
+
+def test_one_paragraph_has_no_duplicate_paragraphs() -> None:
+    found = scores("same line\nsame line\nsame line", "en")
+    assert found["duplicate_line_fraction"] == 2 / 3
+    assert found["duplicate_paragraph_fraction"] == 0
+
+
+def copied_words(k: int) -> str:
+    """100 words of equal length, of which k are the copy of k earlier ones."""
+    first = distinct(100 - k)
+    return " ".join([*first, *first[:k]])
+
+
+def top_ngram(n: int, k: int) -> str:
+    """100 words, of which k are occurrences of one n-gram (k divisible by n), with different words between."""
+    gram, between = distinct(n, 900), iter(distinct(100))
+    pieces = [word for _ in range(k // n) for word in [*gram, next(between)]]
+    return " ".join([*pieces, *(next(between) for _ in range(100 - len(pieces)))])
+
+
+@pytest.mark.parametrize(
+    ("rule", "at", "above"),
+    [
+        ("top_2_gram_character_fraction", top_ngram(2, 20), top_ngram(2, 22)),
+        ("top_3_gram_character_fraction", top_ngram(3, 18), top_ngram(3, 21)),
+        ("top_4_gram_character_fraction", top_ngram(4, 16), top_ngram(4, 20)),
+        ("duplicate_5_gram_character_fraction", copied_words(15), copied_words(16)),
+        ("duplicate_6_gram_character_fraction", copied_words(14), copied_words(15)),
+        ("duplicate_7_gram_character_fraction", copied_words(13), copied_words(14)),
+        ("duplicate_8_gram_character_fraction", copied_words(12), copied_words(13)),
+        ("duplicate_9_gram_character_fraction", copied_words(11), copied_words(12)),
+        ("duplicate_10_gram_character_fraction", copied_words(10), copied_words(11)),
+        ("duplicate_line_fraction", "\n".join("abcdefgaaa"), "\n".join("abcdefaaaa")),
+        ("duplicate_line_character_fraction", "\n".join("abcdefghaa"), "\n".join("abcdefgaaa")),
+        ("duplicate_paragraph_fraction", "\n\n".join("abcdefgaaa"), "\n\n".join("abcdefaaaa")),
+        ("duplicate_paragraph_character_fraction", "\n\n".join("abcdefghaa"), "\n\n".join("abcdefgaaa")),
+    ],
+)
+def test_at_the_threshold_a_document_stays_above_it_goes(rule: Rule, at: str, above: str) -> None:
+    only: dict[str, Any] = {other: None for other in RULES if other != rule}
+    threshold = TABLE_A1[RULES.index(rule)]
+    assert scores(at, "en")[rule] == pytest.approx(threshold)
+    assert scores(above, "en")[rule] > threshold
+    assert removed_by(at, **only) is None
+    assert removed_by(above, **only) == rule
+    assert removed_by(above, **(only | {rule: None})) is None
+
+
+def test_the_first_rule_of_the_table_is_reported_with_its_value() -> None:
+    text = "\n".join(["the same line of words again"] * 10)
+    removed = Repetition(DEFAULT).process(documents_of((text, "en"))).removed.to_pylist()[0]
+    assert (removed["rule"], removed["value"], removed["threshold"]) == ("duplicate_line_fraction", 0.9, 0.30)
+    assert removed["stage"] == "repetition"
+    assert removed["characters"] == len(text)
+    assert removed["excerpt"] == text[:200]
+    assert removed_by(text, duplicate_line_fraction=None) == "duplicate_line_character_fraction"
+
+
+def test_japanese_has_its_own_thresholds() -> None:
+    text = copied_words(16)  # 0.16: above Gopher's 0.15 for 5-grams, below all of Japanese
+    assert removed_by(text, "en") == "duplicate_5_gram_character_fraction"
+    assert verdict(scores(text, "en"), "ja", DEFAULT) == ("duplicate_10_gram_character_fraction", 0.16, 0.159)
+
+
+def test_a_value_given_for_a_language_leaves_its_other_values() -> None:
+    config = RepetitionConfig.model_validate(
+        {"languages": {"ja": {"duplicate_line_fraction": 0.5}, "de": {RULES[4]: 0.3}}}
+    )
+    assert [config.threshold(rule, "ja") for rule in RULES] == [0.5, *JAPANESE[1:]]
+    assert [config.threshold(rule, "de") for rule in RULES] == [*TABLE_A1[:4], 0.3, *TABLE_A1[5:]]
+    assert RepetitionConfig.model_validate(config.model_dump()) == config
+    assert RepetitionConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("config", [{"dupline": 1}, {RULES[0]: 1.5}, {"languages": {"ja": {"no_rule": 0.5}}}])
+def test_wrong_configs_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RepetitionConfig.model_validate(config)
+
+
+def test_letters_that_stand_for_words_are_not_judged_by_duplicate_ngrams() -> None:
+    assert [DEFAULT.threshold(rule, "zh") for rule in RULES] == [*TABLE_A1[:7], *[None] * 6]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n\n", "word", "…", "a" * 10_000])
+@pytest.mark.parametrize("language", ["en", "ja", ""])
+def test_nothing_repeats_in_nothing_and_in_one_word(text: str, language: str) -> None:
+    assert set(scores(text, language).values()) == {0}
+    assert removed_by(text, language) is None
+
+
+REPETITIVE = st.lists(st.sampled_from(["a", "bb", "ccc", "\n", "\n\n", "日本", "。"]), max_size=80).map(" ".join)
+
+
+@settings(max_examples=200)
+@given(st.text() | REPETITIVE)
+def test_scores_equal_the_definitions(text: str) -> None:
+    assert list(scores(text, "en").values()) == pytest.approx(reference_scores(text, "en"), abs=1e-12)
+
+
+@settings(max_examples=30)
+@given(REPETITIVE, st.sampled_from(["ja", "zh"]))
+def test_scores_equal_the_definitions_without_spaces(text: str, language: str) -> None:
+    assert list(scores(text, language).values()) == pytest.approx(reference_scores(text, language), abs=1e-12)
+
+
+@given(st.text() | REPETITIVE)
+def test_scores_are_fractions(text: str) -> None:
+    assert all(0 <= score <= 1 for score in scores(text, "en").values())
+
+
+def test_scores_of_real_pages_equal_the_definitions(shared_crawl: Path) -> None:
+    pages = [*gold_texts(shared_crawl, every=11), *((text, "ja") for text in japanese_news(shared_crawl, 40))]
+    assert len(pages) > 150
+    for text, language in pages:
+        assert list(scores(text, language).values()) == pytest.approx(reference_scores(text, language), abs=1e-12)
+
+
+def test_few_main_texts_of_real_pages_are_removed(shared_crawl: Path) -> None:
+    table = documents_of(*gold_texts(shared_crawl, every=5))
+    result = Repetition(DEFAULT).process(table)
+    check_conservation(table, result)
+    assert result.removed.num_rows < 0.25 * table.num_rows  # a third of them are manual pages of much the same lines
+    news = documents_of(*((text, "ja") for text in japanese_news(shared_crawl, 100)))
+    assert Repetition(DEFAULT).process(news).removed.num_rows <= 5
+
+
+def test_pages_made_to_repeat_are_removed(shared_crawl: Path) -> None:
+    found: dict[str, set[str | None]] = {}
+    for kind, language, text in made_bad_pages(shared_crawl):
+        found.setdefault(kind, set()).add(removed_by(text, language))
+    assert found["repeated_lines"] == {"duplicate_line_fraction"}
+    assert found["keyword_stuffing"] == {"top_2_gram_character_fraction"}
+    assert None not in found["repeated_ngrams"] | found["lorem_ipsum"]
+    assert found["digits_table"] == found["ellipsis_lines"] == found["too_short"] == {None}
+
+
+def test_the_stage_is_pure_and_loses_nothing() -> None:
+    texts = [("\n".join(["again"] * 5), "en"), (" ".join(distinct(60)), "en"), ("", "ja"), (copied_words(40), "")]
+    table, stage = documents_of(*texts), Repetition(DEFAULT)
+    assert stage.only_filters
+    first = stage.process(table)
+    check_conservation(table, first)
+    assert first.kept.column("extra").to_pylist() == [1, 2]
+    assert first.spans.num_rows == 0
+    order = [3, 1, 0, 2]
+    again = stage.process(table.take(order))
+    assert again.removed.sort_by("doc_id") == first.removed.sort_by("doc_id")
+    assert stage.process(table) == first
+    check_conservation(table.slice(0, 0), stage.process(table.slice(0, 0)))
