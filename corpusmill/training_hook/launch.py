@@ -1,0 +1,125 @@
+"""Starts the processes of a run on this machine and ends them with it.
+
+On several machines torchrun does this instead, with every process running `python -m corpusmill.training_hook.train`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from corpusmill.core import storage
+from corpusmill.training_hook.config import TrainConfig
+from corpusmill.training_hook.parallel import LAUNCHER_PID
+from corpusmill.training_hook.train import open_order, start_of
+
+_GRACE_SECONDS = 20.0  # between SIGTERM and SIGKILL once one process has failed
+
+
+def launch(run: str, config: TrainConfig, nproc: int, resume: bool) -> int:
+    """Trains the order of `run` with `nproc` processes on this machine; blocks until they end.
+
+    Rank 0's progress goes to this process's stderr, the other ranks' to RUN/train/logs/. SIGTERM and SIGINT are passed
+    on: the trainer saves and leaves. If this process dies, so do the others.
+
+    Returns:
+        Exit code: 0 all steps are done; 1 the guard stopped the run; 3 stopped after saving, or a process was lost: run
+        again with `resume`; 2 and 4 as everywhere.
+
+    Raises:
+        UserError: the run cannot be trained as asked, e.g. resumed on another order. Nothing was started.
+    """
+    start_of(run, open_order(run), config, resume)  # refuses before anything is started
+    path = storage.join(run, "train", "config.json")
+    storage.write_text(path, config.model_dump_json(indent=1) + "\n")
+    # The launcher keeps the rendezvous store and the children only join it: no port is free now and taken later.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=5))
+    arguments = ["-m", "corpusmill.training_hook.train", run, "--config", path, *(["--resume"] if resume else [])]
+    logs = storage.local_path(storage.join(run, "train", "logs"))
+    logs.mkdir(parents=True, exist_ok=True)
+    children: list[subprocess.Popen[bytes]] = []
+    with _passing_signals_to(children):
+        for rank in range(nproc):
+            environment = os.environ | {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(nproc),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(store.port),
+                "TORCHELASTIC_USE_AGENT_STORE": "True",  # torch: join the store, do not host it
+                "OMP_NUM_THREADS": str(config.threads),
+                LAUNCHER_PID: str(os.getpid()),
+            }
+            if sys.platform == "linux":
+                environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+            stderr = open(_log(logs, rank), "wb") if rank else None
+            children.append(
+                subprocess.Popen(
+                    [sys.executable, *arguments],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sys.stderr.fileno() if rank == 0 else stderr,
+                    stderr=stderr,
+                    start_new_session=True,  # Ctrl-C reaches the launcher only, which passes it on once
+                )
+            )
+            if stderr:
+                stderr.close()
+        return _wait(children, logs)
+
+
+@contextmanager
+def _passing_signals_to(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    def pass_on(_number: int, _frame: FrameType | None) -> None:
+        for child in children:
+            child.terminate()
+
+    old = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _wait(children: list[subprocess.Popen[bytes]], logs: Path) -> int:
+    """Waits for all; when one fails, ends the others. The exit code of the first that failed."""
+    failed: tuple[int, int] | None = None
+    deadline = float("inf")
+    while any(child.poll() is None for child in children):
+        for rank, child in enumerate(children):
+            if failed is None and child.returncode not in (None, 0):
+                failed = rank, child.returncode
+                deadline = time.monotonic() + _GRACE_SECONDS
+        if time.monotonic() > deadline:
+            for child in children:
+                child.kill()
+        time.sleep(0.05)
+    codes = {rank: child.returncode for rank, child in enumerate(children) if child.returncode}
+    if not codes:
+        return 0
+    rank, code = failed or next(iter(codes.items()))
+    if rank:
+        print(f"process {rank} failed; the end of its log:", file=sys.stderr)
+        print("\n".join(_log(logs, rank).read_text(errors="replace").splitlines()[-20:]), file=sys.stderr)
+    if code < 0:
+        print(f"process {rank} was killed by {signal.Signals(-code).name}; go on with --resume", file=sys.stderr)
+        return 3
+    return code
+
+
+def _log(logs: Path, rank: int) -> Path:
+    return logs / f"rank-{rank}.log"
