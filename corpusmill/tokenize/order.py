@@ -97,7 +97,9 @@ def build_order(tokens_folder: str, order_folder: str, config: OrderConfig) -> O
     Raises ConfigError when the corpus is smaller than one batch and `steps` is null.
     """
     manifest = TokensManifest.load(tokens_folder)
-    index = DocumentIndex(storage.join(tokens_folder, "documents.parquet"), [s.name for s in manifest.shards])
+    documents_path = storage.join(tokens_folder, "documents.parquet")
+    documents = storage.read_parquet(documents_path, [*DocumentIndex.columns, "doc_ordinal", "content_hash"])
+    index = DocumentIndex(documents, [s.name for s in manifest.shards], documents_path)
     store = TokenStore(tokens_folder, manifest.shards, manifest.dtype)
     rule = make_rule(manifest, index, config)
     storage.remove(storage.join(order_folder, "order.json"))
@@ -109,7 +111,7 @@ def build_order(tokens_folder: str, order_folder: str, config: OrderConfig) -> O
     table = writer.write_table()
     roots = writer.write_roots()
     head = hashes.chain_head(writer.roots)
-    documents_root = documents_root_of(storage.join(tokens_folder, "documents.parquet"))
+    documents_root = documents_root_of(documents)
     source = rule.phases[0].sources[0]
     used = rule.steps * config.batch_size
     summary = OrderSummary(
@@ -138,8 +140,8 @@ def make_rule(manifest: TokensManifest, index: DocumentIndex, config: OrderConfi
     steps = config.steps if config.steps is not None else sequences // config.batch_size
     if sequences == 0 or steps == 0:
         raise ConfigError(
-            f"source {config.source!r} has {len(lengths)} documents of {int(lengths.sum())} tokens: {sequences} sequences"
-            f" of {config.sequence_length}, less than one batch",
+            f"source {config.source!r} has {len(lengths)} documents of {int(lengths.sum())} tokens:"
+            f" {sequences} sequences of {config.sequence_length}, less than one batch",
             value=config.batch_size,
             remedy="lower batch_size or sequence_length, or set steps to go through the corpus more than once",
         )
@@ -177,9 +179,9 @@ def make_rule(manifest: TokensManifest, index: DocumentIndex, config: OrderConfi
     )
 
 
-def documents_root_of(documents_path: str) -> bytes:
-    """Merkle root over the documents, sorted by content hash, then ordinal."""
-    table = storage.read_parquet(documents_path, ["content_hash", "doc_ordinal", "num_tokens"])
+def documents_root_of(documents: pa.Table) -> bytes:
+    """Merkle root over the rows of documents.parquet, sorted by content hash, then ordinal."""
+    table = documents.select(["content_hash", "doc_ordinal", "num_tokens"])
     table = table.sort_by([("content_hash", "ascending"), ("doc_ordinal", "ascending")])
     columns = (table.column(name).to_pylist() for name in table.column_names)
     return hashes.merkle_root(hashes.document_leaf(*row) for row in zip(*columns, strict=True))

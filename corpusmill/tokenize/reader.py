@@ -36,7 +36,7 @@ class Order:
         self.run_folder = run_folder
         self.summary = summary
         self.rule = rule
-        self.index = DocumentIndex(storage.join(tokens_folder, "documents.parquet"), [s.name for s in rule.shards])
+        self.index = DocumentIndex.load(storage.join(tokens_folder, "documents.parquet"), [s.name for s in rule.shards])
         self.store = TokenStore(tokens_folder, rule.shards, rule.tokenizer.dtype)
         folder = storage.join(run_folder, "order")
         self._table = TableReader(folder, summary)
@@ -112,16 +112,16 @@ class Order:
         table = self.table(step)
         if slots is not None:
             wanted = pa.array(np.asarray(slots, dtype=np.int32))
-            if len(wanted) and not 0 <= pc.min(wanted).as_py() <= pc.max(wanted).as_py() < self.batch_size:
-                raise IndexError(f"slots must be in [0, {self.batch_size}), got {list(slots)}")
+            if not len(wanted) or not 0 <= pc.min(wanted).as_py() <= pc.max(wanted).as_py() < self.batch_size:
+                raise IndexError(f"slots must be one or more of [0, {self.batch_size}), got {list(slots)}")
             table = table.filter(pc.is_in(table.column("slot"), wanted))
-        (rows,) = materialise(table, self.sequence_length, self.index, self.store, self.rule.tokenizer.pad_id)
+        length = self.rule.phase_at(step).sequence_length
+        (rows,) = materialise(table, length, self.index, self.store, self.rule.tokenizer.pad_id)
         return rows
 
     def table(self, step: int) -> pa.Table:
         """The table's rows of one step."""
-        if not 0 <= step < self.steps:
-            raise IndexError(f"step {step} is not in [0, {self.steps})")
+        self.rule.phase_at(step)
         return self._table.step(step)
 
     def leaf(
@@ -161,15 +161,21 @@ class TableReader:
 
     def step(self, step: int) -> pa.Table:
         """TABLE rows of one step."""
-        number = bisect_right(self._first_steps, step) - 1
+        number = self._file_of(step)
         group = (step - self._first_steps[number]) // self._group_steps
-        table = self.group(number, group)
+        table = self._read(number, group)
         steps = table.column("step").to_numpy()
         first, stop = np.searchsorted(steps, [step, step + 1])
         return table.slice(int(first), int(stop - first))
 
-    def group(self, number: int, group: int) -> pa.Table:
-        """Row group `group` of file `number`."""
+    def path(self, step: int) -> str:
+        """The file that holds `step`."""
+        return self._paths[self._file_of(step)]
+
+    def _file_of(self, step: int) -> int:
+        return bisect_right(self._first_steps, step) - 1
+
+    def _read(self, number: int, group: int) -> pa.Table:
         if self._place != (number, group) or self._group is None:
             if number not in self._files:
                 self._files[number] = pq.ParquetFile(self._paths[number], memory_map=True)

@@ -115,6 +115,13 @@ class Rule(_Frozen):
         """Steps of all phases."""
         return self.phases[-1].first_step + self.phases[-1].steps
 
+    def phase_at(self, step: int) -> Phase:
+        """The phase that holds `step`. Raises IndexError when none does."""
+        for phase in self.phases:
+            if phase.first_step <= step < phase.first_step + phase.steps:
+                return phase
+        raise IndexError(f"step {step} is not in [0, {self.steps})")
+
     def permutation_of(self, phase: Phase, source: SourceUse, epoch: int) -> Permutation:
         """How the sequences of one epoch of a source are shuffled."""
         key = permutation_key(self.key, phase.phase, source.name, epoch)
@@ -127,6 +134,18 @@ class EpochSpan(NamedTuple):
     epoch: int
     first: int
     stop: int
+
+
+class Use(NamedTuple):
+    """A segment of a document, and where the order reads it; fields as in TABLE."""
+
+    step: int
+    slot: int
+    phase: int
+    epoch: int
+    doc_token_start: int
+    num_tokens: int
+    flags: int
 
 
 class Derivation:
@@ -152,7 +171,8 @@ class Derivation:
 
     def rows(self, first_step: int, stop_step: int) -> pa.Table:
         """TABLE rows of steps [first_step, stop_step), which lie in one phase."""
-        number, phase = self._phase_at(first_step)
+        phase = self.rule.phase_at(first_step)
+        number = phase.phase
         assert stop_step <= phase.first_step + phase.steps, (first_step, stop_step)
         source = phase.sources[0]
         batch = phase.batch_size
@@ -182,28 +202,40 @@ class Derivation:
         ]
         return pa.table([pa.array(c) for c in columns], schema=TABLE)
 
-    def uses(self, doc_ordinal: int) -> Iterator[tuple[int, int]]:
-        """The (step, slot) pairs whose sequences hold a token of the document, ascending within a phase."""
+    def uses(self, doc_ordinal: int) -> list[Use]:
+        """Everywhere in the order that a token of the document is read, by step and slot."""
+        found = []
         for number, phase in enumerate(self.rule.phases):
-            source = phase.sources[0]
-            place = int(np.searchsorted(self._ordinals[number], doc_ordinal))
-            if place == len(self._ordinals[number]) or self._ordinals[number][place] != doc_ordinal:
-                continue
-            sequences = np.array(self._packings[number].sequences_of(place), dtype=np.int64)
-            first, stop = source.first_sequence, source.first_sequence + phase.steps * phase.batch_size
-            cursors = []
-            for span in epoch_spans(first, stop, source.sequences):
-                images = self.rule.permutation_of(phase, source, span.epoch).inverse(sequences)
-                used = images[(images >= span.first) & (images < span.stop)]
-                cursors.append(used + span.epoch * source.sequences - first)
-            for cursor in np.sort(np.concatenate(cursors)).tolist():
-                yield phase.first_step + cursor // phase.batch_size, cursor % phase.batch_size
+            place = self._place(number, doc_ordinal)
+            if place is not None:
+                found += self._uses_in(number, phase, place)
+        return sorted(found)
 
-    def _phase_at(self, step: int) -> tuple[int, Phase]:
-        for number, phase in enumerate(self.rule.phases):
-            if phase.first_step <= step < phase.first_step + phase.steps:
-                return number, phase
-        raise IndexError(f"step {step} is not in [0, {self.rule.steps})")
+    def num_sequences(self, doc_ordinal: int) -> int:
+        """Sequences of all phases, one epoch of each, that hold a token of the document, used or not."""
+        places = ((p, self._place(number, doc_ordinal)) for number, p in enumerate(self._packings))
+        return sum(len(packing.sequences_of(place)) for packing, place in places if place is not None)
+
+    def _place(self, phase: int, doc_ordinal: int) -> int | None:
+        """Where the document stands among those of the phase's source; None when it is of another source."""
+        place = int(np.searchsorted(self._ordinals[phase], doc_ordinal))
+        inside = place < len(self._ordinals[phase]) and self._ordinals[phase][place] == doc_ordinal
+        return place if inside else None
+
+    def _uses_in(self, number: int, phase: Phase, place: int) -> list[Use]:
+        source = phase.sources[0]
+        sequences = np.array(self._packings[number].sequences_of(place), dtype=np.int64)
+        segments = self._packings[number].segments(sequences)
+        mine = np.flatnonzero(segments.document == place)  # one a sequence
+        first = source.first_sequence
+        found = []
+        for span in epoch_spans(first, first + phase.steps * phase.batch_size, source.sequences):
+            images = self.rule.permutation_of(phase, source, span.epoch).inverse(sequences)
+            for i in np.flatnonzero((images >= span.first) & (images < span.stop)).tolist():
+                step, slot = divmod(int(images[i]) + span.epoch * source.sequences - first, phase.batch_size)
+                start, count, flags = (int(a[mine[i]]) for a in segments[3:])
+                found.append(Use(phase.first_step + step, slot, phase.phase, span.epoch, start, count, flags))
+        return found
 
 
 def source_ordinals(index: DocumentIndex, source: str) -> Int64Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numba
 import numpy as np
@@ -23,11 +24,11 @@ class DocumentIndex:
     shard: int32 (D,), index into `shard_names`.
     token_offset, num_tokens: int64 (D,).
     source: int32 (D,), index into `sources`, which are in order of first appearance.
-    salts: 16 D bytes.
     """
 
-    def __init__(self, path: str, shard_names: Sequence[str]) -> None:
-        table = storage.read_parquet(path, ["source", "shard", "token_offset", "num_tokens", "salt"])
+    columns: ClassVar[list[str]] = ["source", "shard", "token_offset", "num_tokens", "salt"]
+
+    def __init__(self, table: pa.Table, shard_names: Sequence[str], path: str) -> None:
         self.shard_names = list(shard_names)
         self.shard = _codes(table.column("shard"), self.shard_names, path)
         self.sources: list[str] = table.column("source").unique().to_pylist()
@@ -35,6 +36,11 @@ class DocumentIndex:
         self.token_offset: Int64Array = table.column("token_offset").to_numpy()
         self.num_tokens: Int64Array = table.column("num_tokens").to_numpy()
         self._salts = b"".join(table.column("salt").to_pylist())
+
+    @classmethod
+    def load(cls, path: str, shard_names: Sequence[str]) -> DocumentIndex:
+        """The index of documents.parquet at `path`; every shard of it must be one of `shard_names`."""
+        return cls(storage.read_parquet(path, cls.columns), shard_names, path)
 
     def __len__(self) -> int:
         return len(self.num_tokens)
@@ -73,6 +79,7 @@ class TokenStore:
                 where=tokens_folder,
                 remedy="copy the run's tokens/ and order/ folders to a local path",
             )
+        self.folder = tokens_folder
         self.dtype = DTYPES[dtype]
         self._maps: list[npt.NDArray[np.integer]] = []
         for shard in shards:
@@ -98,6 +105,12 @@ class TokenStore:
         for shard in np.unique(shard_of):
             chosen = real[shard_of == shard]
             begins = index.token_offset[doc_ordinal[chosen]] + doc_token_start[chosen]
+            if np.any(begins < 0) or np.any(begins + num_tokens[chosen] > len(self._maps[shard])):
+                raise VerificationFailed(
+                    "documents reach beyond the end of their token shard",
+                    where=shard_path(self.folder, index.shard_names[shard]),
+                    remedy="restore tokens/ from a copy, or run the tokens and order steps again",
+                )
             _copy(self._maps[shard], begins, num_tokens[chosen], ends[chosen] - num_tokens[chosen], out)
         return out
 
