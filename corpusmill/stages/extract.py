@@ -31,11 +31,11 @@ class ExtractConfig(StageConfig):
     """Trafilatura's own rules alone, without a second extractor to compare with."""
     remove_urls: bool = True
     """RefinedWeb's rule; see main_text.py for what a URL is."""
-    max_html_bytes: int = Field(20 << 20, gt=0)
+    max_html_bytes: int = Field(default=20 << 20, gt=0)
     """Larger bodies (with some 30 bytes for their charset) are quarantined unseen (`size_limit`)."""
-    cpu_seconds: float = Field(30.0, gt=0)
+    cpu_seconds: float = Field(default=30.0, gt=0)
     """CPU time of one page (`cpu_limit`)."""
-    memory_bytes: int = Field(4 << 30, ge=512 << 20)
+    memory_bytes: int = Field(default=4 << 30, ge=512 << 20)
     """Address space of the extracting process (`memory_limit`)."""
 
 
