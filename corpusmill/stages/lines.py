@@ -97,7 +97,7 @@ class Patterns:
         self._counter = _compile(rf"\W*(?:{_NUMBER}\s*{counted}|{counted}\W*{_NUMBER})\W*")
         self._start = _compile(rf"\W*(?:{_bounded(start)}[{_CLOSING}]*)+")
         self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
-        self._anywhere = _compile(_bounded(anywhere))
+        self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
 
     @staticmethod
     def read(config: LinesConfig) -> Patterns:
@@ -122,10 +122,7 @@ class Patterns:
         found = [Cut("pattern_start", 0, begin)] if head else []
         for match in self._anywhere.finditer(line, begin, end):
             a, b = match.span()
-            while b < end and line[b].isspace():
-                b += 1
-            floor = found[-1].end if found else 0
-            while b == end and a > floor and line[a - 1].isspace():
+            while b == end and a > begin and line[a - 1].isspace():
                 a -= 1  # nothing follows, so the space before would be left at the end
             found.append(Cut("pattern_anywhere", a, b))
         return [*found, Cut("pattern_end", end, len(line))] if tail else found
