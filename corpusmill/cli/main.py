@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
-import click
 import typer
 
 from corpusmill import __version__
@@ -49,26 +47,16 @@ def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 data, 2 user, 3 infrastructure, 4 a bug."""
     _register()
     try:
-        code = app(standalone_mode=False)
+        app()
     except CorpusmillError as error:
         if isinstance(error, InternalError):
             traceback.print_exc()
         _fail(f"error: {error}", error.exit_code)
-    except click.exceptions.Abort:
-        _fail("stopped", 130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has left; Python would complain when flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on where this one stopped", 130)
     except Exception:
         traceback.print_exc()
         _fail("error: this is a bug in corpusmill; please report it with the lines above", 4)
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,18 +1,20 @@
-"""Runs lists of tasks on Ray: back-pressure, retries, progress. Nothing else in corpusmill touches Ray."""
+"""Runs lists of tasks on Ray: back-pressure, retries, progress. Nothing else in corpusmill touches Ray.
+
+Ray is imported when an engine starts, not with this module: it reads its environment once, at import, and the
+commands that only read files do not wait for it.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
-
-import ray
-from ray import exceptions as ray_errors
 
 from corpusmill.core.errors import CorpusmillError, InfrastructureError, InternalError
 from corpusmill.pipeline.progress import Reporter
@@ -21,6 +23,7 @@ JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
 
 _RETRIES = 3
+_OBJECT_STORE_BYTES = 256 << 20  # tasks exchange through files; only job descriptions pass through Ray
 _AHEAD = 2  # submitted tasks per CPU: enough to keep every core busy, few enough to keep memory flat
 
 
@@ -41,6 +44,10 @@ class Engine:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Engine:
+        if "ray" not in sys.modules and not self._address:
+            self._use_private_token()
+        import ray
+
         if ray.is_initialized():
             return self  # a notebook's or a test's session
         self._owns_session = True
@@ -48,8 +55,15 @@ class Engine:
             if self._address:
                 ray.init(address=self._address, logging_level=logging.WARNING, log_to_driver=False)
             else:
-                self._start_local()
-        except (ConnectionError, RuntimeError, ValueError, ray_errors.RayError) as error:
+                ray.init(
+                    address="local",  # never some other cluster that happens to run here
+                    num_cpus=self._workers or os.cpu_count(),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                )
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InfrastructureError(
                 "could not start or reach Ray",
                 where=self._address or "local",
@@ -58,7 +72,7 @@ class Engine:
             ) from error
         return self
 
-    def _start_local(self) -> None:
+    def _use_private_token(self) -> None:
         # Ray turns token authentication on for local clusters and would write the token to the home folder, where
         # later `ray start` commands trip over it; a private token leaves no trace.
         self._scratch = tempfile.TemporaryDirectory(prefix="corpusmill-ray-", ignore_cleanup_errors=True)
@@ -69,24 +83,14 @@ class Engine:
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(
-            address="local",  # never some other cluster that happens to run here
-            num_cpus=self._workers or os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            object_store_memory=256 << 20,  # tasks exchange through files; only job descriptions pass here
-        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._owns_session:
+            import ray
+
             ray.shutdown()
-            if self._scratch is not None:
-                for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
-                    os.environ.pop(name, None)
-                self._scratch.cleanup()
 
     def map(
         self,
@@ -101,6 +105,8 @@ class Engine:
         A task whose worker dies is run again, at most 3 times; an InfrastructureError likewise. Any other error of a
         task ends the run with the job's name.
         """
+        import ray
+
         queue = list(jobs)
         queue.reverse()
         remote: Any = ray.remote(function).options(
@@ -126,16 +132,22 @@ class Engine:
 
 
 def _get(reference: Any, where: str) -> Any:
+    import ray
+
     try:
         return ray.get(reference)
-    except ray_errors.RayTaskError as error:
+    except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, CorpusmillError):
             raise cause from None
         raise InternalError(
             f"a task failed with {type(cause).__name__}: {cause}", where=where, remedy="please report this"
         ) from error
-    except (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ObjectLostError) as error:
+    except (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.ObjectLostError,
+    ) as error:
         raise InfrastructureError(
             f"a worker died {_RETRIES + 1} times on the same task",
             where=where,

@@ -43,7 +43,7 @@ def write(file: str, rows: pa.Table, partitions: int, fingerprint: str) -> None:
     by_partition = np.argsort(numbers, kind="stable")
     table = rows.drop_columns([PARTITION]).take(pa.array(by_partition)).combine_chunks()
     present, starts = np.unique(numbers[by_partition], return_index=True)
-    ends = [*starts[1:].tolist(), len(numbers)]
+    ends = [*starts[1:].tolist(), len(numbers)] if len(numbers) else []
     note = _Note(fingerprint=fingerprint, groups={int(p): i for i, p in enumerate(present)})
     table = table.replace_schema_metadata({"exchange": note.model_dump_json()})
     sink = io.BytesIO()

@@ -105,14 +105,14 @@ def build_sample(run: str) -> list[str]:
     """Builds the sample crawl under RUN/input if it is not there yet; paths of its WARC files."""
     folder = Path(storage.local_path(storage.join(run, "input")))
     if not (folder / "truth.jsonl").exists():
-        script = Path(__file__).resolve().parents[2] / "examples" / "crawl" / "build.py"
-        if not script.is_file():
+        package = Path(__file__).resolve().parents[2] / "examples" / "crawl" / "sample_crawl"
+        if not package.is_dir():
             raise InputError(
                 "the sample crawl is only part of a source checkout",
-                where=str(script),
+                where=str(package),
                 remedy="clone the repository, or name WARC files with --input",
             )
-        spec = importlib.util.spec_from_file_location("corpusmill_sample_crawl", script)
+        spec = importlib.util.spec_from_file_location("sample_crawl", package / "__init__.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

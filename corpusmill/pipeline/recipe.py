@@ -109,10 +109,17 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
         values = stages[name] or {}
         config = _validated(config_class(name), values, f"stages.{name}", where)
         resolved[name] = config.model_dump(mode="json")
-    if "extract" not in resolved:
-        raise ConfigError(
-            "every recipe needs the stage `extract`", where=where, remedy="add `extract:` under `stages:`"
-        )
+    for needed in ("extract", "language"):  # everything behind them reads what they add
+        if needed not in resolved:
+            raise ConfigError(
+                f"every recipe needs the stage `{needed}`", where=where, remedy=f"add `{needed}:` under `stages:`"
+            )
+    if data.get("order") is not None and data.get("tokenizer") is None:
+        raise ConfigError("an order needs tokens", where=where, remedy="add a `tokenizer:` section")
+    if data.get("train") is not None:
+        if data.get("order") is None:
+            raise ConfigError("training needs an order", where=where, remedy="add an `order:` section")
+        data["train"] = TrainConfig.of(data["train"]).model_dump()
     data["stages"] = resolved
     if isinstance(data.get("input"), str):
         data["input"] = [data["input"]]
