@@ -4,9 +4,10 @@ Parsers in C meet every page of the web: some crash them, some keep them busy fo
 that does so becomes a `Failure`; the caller quarantines that input and goes on with a fresh child.
 
 Limits are of CPU time, address space, stack and size, never of wall-clock time: what fails must not depend on how busy
-the machine is. For the same reason a call that crashed or ran out of memory in a child with a history is tried once
-more in a fresh one, and that verdict counts. The only wall-clock limit is a watchdog for a child that neither works nor
-answers; it raises InfrastructureError and decides nothing about the data.
+the machine is. Nor may it depend on earlier calls: a child that keeps much memory after a call is replaced, and a call
+that crashed or ran out of memory in a child with a history is tried once more in a fresh one, whose verdict counts.
+The only wall-clock limit is a watchdog for a child that neither works nor answers; it raises InfrastructureError and
+decides nothing about the data.
 
 The child is `python -m corpusmill.stages.sandbox`. Frames on its standard input and output (duplicated at the start,
 so that whatever the function prints goes nowhere): one byte of kind, eight bytes of length (little-endian), the body.
@@ -38,7 +39,10 @@ _REQUEST, _RESULT, _ERROR, _READY = b"Q", b"R", b"E", b"Y"
 _PR_SET_PDEATHSIG = 1
 _STACK_BYTES = 8 << 20  # fixed, as a page may be nested so deeply that the stack decides its fate
 _DETAIL_CHARACTERS = 300
+_GROWTH_SHARE = 8  # a child is replaced when it keeps more than this part of its memory_bytes
 _GRACE_SECONDS = 10.0  # for a child whose input or output is closed: it is ending already
+
+_START_REMEDY = "check that memory_bytes is enough to load the interpreter and the target's modules"
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Sandbox:
         self.settings = dict(settings or {})
         self._child: subprocess.Popen[bytes] | None = None
         self._calls = 0  # that the present child has answered
+        self._start_bytes = 0  # address space of the present child before its first call
 
     def call(self, request: bytes) -> bytes | Failure:
         """The function's reply to `request`, or why there is none.
@@ -145,12 +150,12 @@ class Sandbox:
             self._end()
             raise
         self._calls += 1
-        if kind == _RESULT:
-            return body
-        failure = Failure(**json.loads(body))
-        if failure.reason == "memory_limit":
-            self._end()  # what a failed allocation left behind must not meet the next request
-        return failure
+        outcome = body if kind == _RESULT else Failure(**json.loads(body))
+        ran_out = isinstance(outcome, Failure) and outcome.reason == "memory_limit"
+        grown = _address_space(child.pid) - self._start_bytes > self.limits.memory_bytes // _GROWTH_SHARE
+        if ran_out or grown:
+            self._end()  # the next request must find the memory that it would find in a fresh child
+        return outcome
 
     def _start(self) -> subprocess.Popen[bytes]:
         # PYTHONHASHSEED: sets of strings must be walked in one order everywhere.
@@ -182,14 +187,20 @@ class Sandbox:
                 "the sandbox did not start",
                 where=self.target,
                 value=f"exit status {self._end(_GRACE_SECONDS)}",
-                remedy="check that memory_bytes is enough to load the interpreter and the target's modules",
+                remedy=_START_REMEDY,
             ) from error
         except BaseException:
             self._end()
             raise
         if kind != _READY:
             self._end()
-            raise InternalError("the sandbox could not load its target", where=self.target, value=body.decode())
+            raise InternalError(
+                "the sandbox could not load its target",
+                where=self.target,
+                value=body.decode(),
+                remedy=_START_REMEDY,
+            )
+        self._start_bytes = _address_space(child.pid)
         return child
 
     def _reply(self, child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
@@ -240,6 +251,15 @@ class Sandbox:
         if status < 0:
             return Failure(f"crashed:{signal.Signals(-status).name}", f"killed by signal {-status}")
         return Failure("crashed:exit", f"the process ended with status {status}")
+
+
+def _address_space(pid: int) -> int:
+    """Bytes of a process's address space; 0 where the system does not tell (it is Linux that does)."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _input(child: subprocess.Popen[bytes]) -> IO[bytes]:

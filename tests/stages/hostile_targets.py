@@ -8,6 +8,8 @@ import re
 import sys
 import time
 
+_hoard: list[bytearray] = []
+
 
 def act(request: bytes, *, suffix: str = "") -> bytes:
     """Does what the request names."""
@@ -25,6 +27,8 @@ def act(request: bytes, *, suffix: str = "") -> bytes:
         hoard = []
         while True:
             hoard.append(bytearray(64 << 20))
+    if word == b"hoard":
+        _hoard.append(bytearray(int(request.split(b":")[1]) << 20))
     if word == b"print":
         os.write(1, b"R" * 100)
         os.write(2, b"garbage")

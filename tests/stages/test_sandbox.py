@@ -96,6 +96,15 @@ def test_a_crash_in_a_child_with_a_history_is_judged_in_a_fresh_one() -> None:
         assert [box.call(b"%d" % i) for i in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
 
 
+def test_a_child_that_keeps_memory_is_replaced(sandbox: Sandbox) -> None:
+    sandbox.call(b"hoard:10")
+    first = sandbox.pid
+    sandbox.call(b"hoard:10")
+    assert sandbox.pid == first
+    # 8 x 100 MiB would not fit in 512 MiB together.
+    assert [sandbox.call(b"hoard:100") for _ in range(8)] == [b"001:draoh"] * 8
+
+
 def test_a_kill_from_outside_is_not_blamed_on_the_input(sandbox: Sandbox) -> None:
     sandbox.call(b"a")
     assert sandbox.pid is not None
@@ -112,9 +121,11 @@ def test_an_unknown_target_is_an_internal_error() -> None:
     assert "missing" in str(caught.value.value)
 
 
-def test_too_little_memory_to_start_is_said() -> None:
-    with pytest.raises((InfrastructureError, InternalError)):
-        Sandbox(TARGET, Limits(memory_bytes=16 << 20)).call(b"")
+def test_too_little_memory_for_the_modules_is_said() -> None:
+    box = Sandbox("corpusmill.stages.main_text:extract_page", Limits(memory_bytes=32 << 20))
+    with box, pytest.raises((InfrastructureError, InternalError), match="did not start|could not load") as caught:
+        box.call(b"")
+    assert "memory_bytes" in caught.value.remedy
 
 
 def test_environment_of_the_child_is_the_same_everywhere() -> None:
