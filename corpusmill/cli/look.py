@@ -13,7 +13,7 @@ from corpusmill.core.errors import VerificationFailed
 from corpusmill.pipeline import explain as lives
 from corpusmill.pipeline import tables
 from corpusmill.pipeline.status import open_run, status
-from corpusmill.pipeline.verify import verify_run
+from corpusmill.pipeline.verify import Mode, verify_run
 
 RUN = typer.Argument(..., help="Run folder.")
 JSON = typer.Option(False, "--json", help="Print JSON.")
@@ -183,7 +183,7 @@ def verify(
     Example: corpusmill verify RUN --full
     """
     resolved, chain = open_run(run)
-    mode = "quick" if quick and not full else "sample" if sample and not full else "full"
+    mode: Mode = "quick" if quick and not full else "sample" if sample and not full else "full"
     checks = verify_run(run, resolved, chain, mode, sample)
     ok = all(check.ok for check in checks)
     if as_json:

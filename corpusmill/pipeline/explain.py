@@ -59,22 +59,25 @@ def find(chain: Chain, document: str) -> list[str]:
             return [document]
     except ValueError:
         pass
-    wanted = {document, urls.normalise(document) or document}
-    found: dict[str, None] = {}
+    wanted = pa.array(sorted({document, urls.normalise(document) or document}))
+    found: dict[str, bool] = {}  # doc_id -> whether it is a page, not a request or metadata record about one
     for shard in chain.shards:
-        for path in _tables_with_urls(chain, shard):
+        for path, has_rule in _tables_with_urls(chain, shard):
             if not storage.exists(path):
                 continue
-            table = storage.read_parquet(path, ["doc_id", "url"])
-            match = table.filter(pc.is_in(table.column("url"), value_set=pa.array(sorted(wanted))))
-            found.update(dict.fromkeys(match.column("doc_id").to_pylist()))
+            table = storage.read_parquet(path, ["doc_id", "url", *(["rule"] if has_rule else [])])
+            match = table.filter(pc.is_in(table.column("url"), value_set=wanted))
+            rules = match.column("rule").to_pylist() if has_rule else [""] * match.num_rows
+            for name, rule in zip(match.column("doc_id").to_pylist(), rules, strict=True):
+                found[name] = found.get(name, True) and rule != "record_type"
     if not found:
         raise InputError(
             "no document with this URL was in the input",
             where=document,
             remedy="give the URL as the crawl wrote it, or a doc_id",
         )
-    return list(found)
+    pages = [name for name, is_page in found.items() if is_page]
+    return pages or list(found)
 
 
 def explain(chain: Chain, doc_id: str) -> Life:
@@ -95,12 +98,13 @@ def _candidates(chain: Chain, doc_id: str) -> list[Shard]:
     return sorted(of_file, key=lambda s: not s.slice.start <= offset < s.slice.end)
 
 
-def _tables_with_urls(chain: Chain, shard: Shard) -> list[str]:
+def _tables_with_urls(chain: Chain, shard: Shard) -> list[tuple[str, bool]]:
+    """Paths of the tables of `shard` that name URLs, and whether they have a column `rule`."""
     paths = []
     for index, step in enumerate(chain.steps):
         folder = chain.folder(index)
         kinds = ["removed", "quarantine", *(["out"] if step.stored else [])]
-        paths += [folder.path(kind, shard.name) for kind in kinds]
+        paths += [(folder.path(kind, shard.name), kind == "removed") for kind in kinds]
     return paths
 
 

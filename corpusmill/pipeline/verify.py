@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from corpusmill.core import storage
 from corpusmill.core.artifacts import Counts, ShardManifest
@@ -11,8 +12,10 @@ from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.recipe import Recipe
 from corpusmill.tokenize.verify import Check, verify_order
 
+Mode = Literal["quick", "sample", "full"]
 
-def verify_run(run: str, recipe: Recipe, chain: Chain, mode: str, sample: int) -> list[Check]:
+
+def verify_run(run: str, recipe: Recipe, chain: Chain, mode: Mode, sample: int) -> list[Check]:
     """All checks of `run`.
 
     mode: quick (sizes and counts), sample (also `sample` steps of the order and every file's hash), full (everything).
