@@ -93,11 +93,13 @@ def _encoding(payload: bytes, http_charset: str | None) -> str:
 
 
 def _detect(payload: bytes) -> str:
-    try:
-        payload.decode("utf-8")
-        return "utf-8"
-    except UnicodeDecodeError:
-        guess = detect_encoding(payload, html5_compatible=False)
+    if b"\x1b$" not in payload:  # shifts of ISO-2022-JP, which is ASCII throughout
+        try:
+            payload.decode("utf-8")
+            return "utf-8"
+        except UnicodeDecodeError:
+            pass
+    guess = detect_encoding(payload, html5_compatible=False)
     # UTF-8 was tried above: bytes that are not UTF-8 throughout are a single-byte encoding rather than a broken one.
     name = encoding_of(guess) if guess else None
     return "windows-1252" if name in (None, "utf-8") else str(name)
@@ -251,9 +253,7 @@ codecs.register_error(_C1_CONTROLS, _c1_controls)
 codecs.register_error(_NEC_AND_IBM, _nec_and_ibm)
 
 # Where Python's JIS X 0208 and windows-31j see another character in the same bytes.
-_AS_WINDOWS_31J = str.maketrans(
-    "\u301c\u2016\u2212\u00a2\u00a3\u00ac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2"
-)
+_AS_WINDOWS_31J = str.maketrans("\u301c\u2016\u2212\u00a2\u00a3\u00ac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2")
 
 
 def _decode_euc_jp(payload: bytes) -> str:

@@ -120,9 +120,7 @@ class UrlRules:
         domains, addresses = _block_entries(config.block_files())
         self._domains = HashSet(domains)
         self._addresses = HashSet(addresses)
-        strict = sorted(
-            (_squeeze(_fold(w)) for w in _lines(config.word_file("strict"))), key=len, reverse=True
-        )
+        strict = sorted((_squeeze(_fold(w)) for w in _lines(config.word_file("strict"))), key=len, reverse=True)
         self._strict = re.compile("|".join(map(re.escape, strict))) if strict else None
         self._hard = _words(config.word_file("hard"))
         self._soft = _words(config.word_file("soft"))
@@ -133,9 +131,7 @@ class UrlRules:
     def match(self, url: str) -> Match | None:
         """The first rule that `url` breaks; None when it breaks none."""
         parts = urls.split(url)
-        text = _fold(
-            url if parts is None else f"{_unicode(parts.host)} {unquote(parts.path)} {unquote(parts.query)}"
-        )
+        text = _fold(url if parts is None else f"{_unicode(parts.host)} {unquote(parts.path)} {unquote(parts.query)}")
         return (
             (self._blocked(parts) if parts else None)
             or self._worded(text)

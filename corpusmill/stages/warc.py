@@ -56,9 +56,7 @@ from corpusmill.stages.warc_records import Damage, RawRecord, Source, find_start
 
 SLICE_BYTES = 64 << 20
 _BATCH_BYTES = 64 << 20  # payloads of one batch, so that memory does not follow the size of pages
-_BLOCK_OVER_PAYLOAD = (
-    2  # a block may be this much larger than the largest payload: head, chunks, failed compression
-)
+_BLOCK_OVER_PAYLOAD = 2  # a block may be this much larger than the largest payload: head, chunks, failed compression
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,8 @@ class WarcConfig(StageConfig):
         ("text/html", "application/xhtml+xml"), description="media types that are kept"
     )
     statuses: tuple[int, ...] = Field((200,), description="HTTP status codes that are kept")
-    truncated: Literal["keep", "remove"] = Field(
-        "keep", description="payloads that the crawler cut (WARC-Truncated)"
-    )
-    digest: Literal["keep", "remove"] = Field(
-        "keep", description="payloads whose digest is not the one stated"
-    )
+    truncated: Literal["keep", "remove"] = Field("keep", description="payloads that the crawler cut (WARC-Truncated)")
+    digest: Literal["keep", "remove"] = Field("keep", description="payloads whose digest is not the one stated")
 
     @field_validator("media_types")
     @classmethod
@@ -139,9 +133,7 @@ class WarcStage:
         """The settings that decide results: all but `slice_bytes`."""
         return self.config.model_dump(mode="json", exclude={"slice_bytes"})
 
-    def read(
-        self, slice: Slice, *, batch_documents: int = 256, first_offset: int | None = None
-    ) -> SliceReader:
+    def read(self, slice: Slice, *, batch_documents: int = 256, first_offset: int | None = None) -> SliceReader:
         """The records of `slice`, in batches. `first_offset` is where its first record is, when that is known."""
         return SliceReader(self.config, slice, batch_documents, first_offset)
 
@@ -149,9 +141,7 @@ class WarcStage:
 class SliceReader:
     """Iterates over the StageResults of a slice (kept rows: documents.RECORD), at least one; `facts` after the last."""
 
-    def __init__(
-        self, config: WarcConfig, slice: Slice, batch_documents: int, first_offset: int | None
-    ) -> None:
+    def __init__(self, config: WarcConfig, slice: Slice, batch_documents: int, first_offset: int | None) -> None:
         self._config = config
         self._slice = slice
         self._batch_documents = batch_documents
@@ -203,9 +193,7 @@ class SliceReader:
 class _Removed(Exception):
     """A record that a rule removes."""
 
-    def __init__(
-        self, rule: str, detail: str, value: float | None = None, threshold: float | None = None
-    ) -> None:
+    def __init__(self, rule: str, detail: str, value: float | None = None, threshold: float | None = None) -> None:
         super().__init__(rule)
         self.row = {"rule": rule, "detail": detail, "value": value, "threshold": threshold}
 
@@ -375,16 +363,8 @@ def fetch_record(path: str, offset: int, length: int, *, max_payload_bytes: int 
     source = Source(io.BytesIO(data), len(data), path)
     record = next(records(source, 0, len(data), _BLOCK_OVER_PAYLOAD * max_payload_bytes), None)
     if not isinstance(record, RawRecord) or record.record_type != "response":
-        seen = (
-            "nothing"
-            if record is None
-            else record.reason
-            if isinstance(record, Damage)
-            else record.record_type
-        )
-        raise DataError(
-            "no response record is here", where=where, value=seen, remedy="is the file still the same?"
-        )
+        seen = "nothing" if record is None else record.reason if isinstance(record, Damage) else record.record_type
+        raise DataError("no response record is here", where=where, value=seen, remedy="is the file still the same?")
     try:
         http = parse_http(record.block)
         payload = undo_encodings(http, max_payload_bytes)

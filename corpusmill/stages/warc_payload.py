@@ -153,9 +153,7 @@ def _gunzip(body: bytes) -> Iterator[bytes]:
         inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
         yield from _inflate(body, inflater)
         body = inflater.unused_data
-        if not body.startswith(
-            b"\x1f\x8b"
-        ):  # another member may follow (RFC 1952, 2.2); what else does is ignored
+        if not body.startswith(b"\x1f\x8b"):  # another member may follow (RFC 1952, 2.2); what else does is ignored
             return
 
 

@@ -29,6 +29,7 @@ from corpusmill.core.errors import InfrastructureError
 _WINDOW_BYTES = 1 << 20
 _INFLATE_BYTES = 1 << 16
 _HEAD_BYTES = 1 << 20  # a record's head is never longer
+_PROBE_STEP_BYTES = 16
 _PROBE_BYTES = 1 << 14  # of a gzip member, to see whether it opens a record
 MAX_MEMBER_BYTES = 1 << 31  # a gzip member that gives more is not read to its end
 
@@ -36,8 +37,7 @@ GZIP_MAGIC = b"\x1f\x8b\x08"
 _WARC_LINE = re.compile(rb"WARC/\d\.\d{1,2}\r?\n")
 _ARC_LINE = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]{1,15}:[^\n]{1,8192} [^ \n]+ \d{8,17} [^ \n]+ \d{1,15}\r?\n")
 _PLAIN_START = re.compile(
-    rb"(?<=\n\r\n)(?=%b)|(?<=\n\n)(?=%b)|(?<=\n)(?=%b)"
-    % (_WARC_LINE.pattern, _WARC_LINE.pattern, _ARC_LINE.pattern)
+    rb"(?<=\n\r\n)(?=%b)|(?<=\n\n)(?=%b)|(?<=\n)(?=%b)" % (_WARC_LINE.pattern, _WARC_LINE.pattern, _ARC_LINE.pattern)
 )
 _LINE_BREAKS = b"\r\n"
 _RECOMPRESS = "warcio recompress OLD.warc.gz NEW.warc.gz"
@@ -81,9 +81,7 @@ class Source:
                 pieces.append(piece)
                 length -= len(piece)
         except OSError as error:
-            raise InfrastructureError(
-                "could not read", where=f"{self.name}:{offset}", value=str(error)
-            ) from error
+            raise InfrastructureError("could not read", where=f"{self.name}:{offset}", value=str(error)) from error
         return b"".join(pieces)
 
 
@@ -150,9 +148,7 @@ def find_start(source: Source, start: int, end: int) -> int | None:
     return _find_member(source, start, end) if _is_gzip(source) else _find_plain(source, start, end)
 
 
-def records(
-    source: Source, start: int, end: int, block_limit: int
-) -> Generator[RawRecord | Damage, None, int]:
+def records(source: Source, start: int, end: int, block_limit: int) -> Generator[RawRecord | Damage, None, int]:
     """Every record whose offset is in [start, end), and the damage between them; `start` must be a record's offset.
 
     Returns where the first record at or after `end` is, or the size of the file.
@@ -209,8 +205,8 @@ def _parse_head(data: bytes) -> _Head:
     return _Head(headers, stream.tell(), max(0, int(length) - counted), is_arc)
 
 
-def _bad_head(source: Source, offset: int, length: int, error: _BadHead) -> Damage:
-    reason = "not_a_warc" if length == source.size else "bad_header"
+def _bad_head(source: Source, offset: int, length: int, data: bytes, error: _BadHead) -> Damage:
+    reason = "not_a_warc" if length == source.size and not opens_record(data) else "bad_header"
     return Damage(offset, length, reason, f"{error}; {length} bytes skipped")
 
 
@@ -227,7 +223,7 @@ def _read_member(source: Source, offset: int, block_limit: int) -> RawRecord | D
     try:
         head = _parse_head(member.data)
     except _BadHead as error:
-        return _bad_head(source, offset, member.length, error)
+        return _bad_head(source, offset, member.length, member.data, error)
     uri = _uri(head.headers)
     block_end = head.head_bytes + head.block_bytes
     if block_end > member.inflated_bytes:
@@ -251,7 +247,7 @@ def _damaged_member(source: Source, offset: int, member: _Member) -> Damage:
     length = (source.size if following is None else following) - offset
     uri = ""
     try:
-        uri = _uri(_parse_head(member.data).headers)
+        uri = _uri(_parse_head(_inflated_head(source, offset)).headers)
     except _BadHead:
         if offset == 0 and following is None:
             begins = source.read(0, 60)
@@ -301,22 +297,27 @@ def _find_member(source: Source, start: int, end: int) -> int | None:
         window = source.read(at, _WINDOW_BYTES)
         found = window.find(GZIP_MAGIC)
         while found >= 0 and at + found < end:
-            if _member_opens_record(source, at + found):
+            if opens_record(_inflated_head(source, at + found)):
                 return at + found
             found = window.find(GZIP_MAGIC, found + 1)
         at += max(1, len(window) - len(GZIP_MAGIC) + 1)
     return None
 
 
-def _member_opens_record(source: Source, offset: int) -> bool:
+def _inflated_head(source: Source, offset: int) -> bytes:
+    """What the first bytes of the member at `offset` give, as far as they inflate; b"" when it is none."""
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    data = source.read(offset, _PROBE_BYTES)
+    head = bytearray()
     try:
-        return opens_record(
-            zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(
-                source.read(offset, _PROBE_BYTES), _PROBE_BYTES
-            )
-        )
+        # In small steps: what zlib has inflated of a step is lost when it finds an error in the same step.
+        for at in range(0, len(data), _PROBE_STEP_BYTES):
+            head += inflater.decompress(data[at : at + _PROBE_STEP_BYTES])
+            if inflater.eof or len(head) >= _PROBE_BYTES:
+                break
     except zlib.error:
-        return False
+        pass
+    return bytes(head)
 
 
 # Not compressed
@@ -332,7 +333,8 @@ def _read_plain(source: Source, offset: int, block_limit: int) -> RawRecord | Da
         head = _parse_head(data)
     except _BadHead as error:
         following = _find_plain(source, offset + 1, source.size)
-        return _bad_head(source, offset, (source.size if following is None else following) - offset, error)
+        length = (source.size if following is None else following) - offset
+        return _bad_head(source, offset, length, data, error)
     block_start = offset + head.head_bytes
     block_end = block_start + head.block_bytes
     ending = _line_breaks_after(source, block_end, head.is_arc)
