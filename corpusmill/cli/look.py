@@ -13,7 +13,8 @@ from corpusmill.core.errors import VerificationFailed
 from corpusmill.pipeline import explain as lives
 from corpusmill.pipeline import tables
 from corpusmill.pipeline.status import open_run, status
-from corpusmill.pipeline.verify import Mode, verify_run
+from corpusmill.pipeline.verify import verify_run
+from corpusmill.tokenize.verify import Mode
 
 RUN = typer.Argument(..., help="Run folder.")
 JSON = typer.Option(False, "--json", help="Print JSON.")

@@ -158,7 +158,7 @@ class StageFolder:
             return None  # of an older layout: the shard is made again
 
     def committed(self, shard: str, expected: str) -> ShardManifest | None:
-        """The manifest of `shard` if it was committed under the fingerprint `expected` and its files are whole in size."""
+        """The manifest of `shard` if it was committed under `expected` and its files have their sizes."""
         manifest = self.manifest(shard)
         if manifest is None or manifest.fingerprint != expected:
             return None
@@ -211,7 +211,7 @@ class StageFolder:
         return storage.read_parquet(self.path(kind, shard), columns)
 
     def finish(self, fingerprint: str, config: Mapping[str, Any], shards: Sequence[str]) -> None:
-        """Writes manifest.json and ledger.parquet of a stage whose shards are all committed; drops other shards' files."""
+        """Writes manifest.json and ledger.parquet of a stage whose shards are committed; drops other shards' files."""
         manifests = [m for m in (self.manifest(s) for s in shards) if m is not None]
         keep = set(shards)
         for kind in ("shards", *KINDS):

@@ -39,6 +39,11 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/") if root != "/" else "", *parts])
 
 
+def absolute(path: str) -> str:
+    """`path` so that it means the same file from any working folder; URLs stay as they are."""
+    return str(local_path(path).absolute()) if is_local(path) else path
+
+
 def file_name(path: str) -> str:
     """Last part of a path or URL, without a query."""
     return path.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]

@@ -14,7 +14,7 @@ from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog, write_environment
 from corpusmill.pipeline.products import Products
 from corpusmill.pipeline.progress import Reporter
-from corpusmill.pipeline.recipe import Recipe
+from corpusmill.pipeline.recipe import BUILT_IN_SAMPLE, Recipe
 from corpusmill.pipeline.refine import Refinery
 from corpusmill.pipeline.status import open_run, status
 
@@ -44,13 +44,15 @@ def run_recipe(
         patterns: WARC files or globs; empty = the recipe's `input`.
         workers, address: see Engine.
     """
+    run = storage.absolute(run)
     _check_folder(run)
     names = _stage_names(resolved)
     for name in (selection.first, selection.last):
         if name is not None and name not in names:
             raise UserError("no such stage in this recipe", value=name, remedy=f"one of: {', '.join(names)}")
     reporter = Reporter(quiet=quiet)
-    resolved = resolved.model_copy(update={"input": list(patterns) or resolved.input})
+    given = [p if p == BUILT_IN_SAMPLE else storage.absolute(p) for p in patterns or resolved.input]
+    resolved = resolved.model_copy(update={"input": given})
     paths = inputs.expand(resolved.input, run)
     shards = inputs.plan_shards(paths, resolved.crawl, int(resolved.stages["warc"]["slice_bytes"]))
     total_bytes = sum(storage.size_bytes(path) for path in paths)
@@ -71,6 +73,7 @@ def rerun_stage(
     quiet: bool = False,
 ) -> list[str]:
     """Reruns the stage `name` of `run` with `overrides`, on its committed input; returns the stages now stale."""
+    run = storage.absolute(run)
     open_run(run)  # refuses what is not a run folder
     resolved = recipe.load(storage.join(run, "resolved.yaml"), overrides)
     names = _stage_names(resolved)

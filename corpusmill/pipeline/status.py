@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpusmill.core import storage
-from corpusmill.core.artifacts import Counts, ShardManifest, Tally
+from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import InputError
 from corpusmill.pipeline import inputs, recipe
 from corpusmill.pipeline.chain import Chain
@@ -106,18 +106,3 @@ def _status(
         state = "stale" if any_made else "pending"
     counts = sum((m.counts for m in current), Counts())
     return StageStatus(name, state, shards, len(current), counts, seconds.get(name, 0.0))
-
-
-def funnel(run_status: RunStatus) -> list[tuple[str, Tally, Tally, int, int]]:
-    """(stage, in, kept, removed, quarantined) of every finished stage."""
-    return [
-        (
-            stage.name,
-            stage.counts.into,
-            stage.counts.kept,
-            sum(t.documents for t in stage.counts.removed.values()),
-            sum(t.documents for t in stage.counts.quarantined.values()),
-        )
-        for stage in run_status.stages
-        if stage.state == "done"
-    ]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from corpusmill.core import storage
 from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import ConservationError
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.recipe import Recipe
-from corpusmill.tokenize.verify import Check, verify_order
-
-Mode = Literal["quick", "sample", "full"]
+from corpusmill.tokenize.verify import Check, Mode, verify_order
 
 
 def verify_run(run: str, recipe: Recipe, chain: Chain, mode: Mode, sample: int) -> list[Check]:
