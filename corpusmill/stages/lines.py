@@ -98,6 +98,8 @@ class Patterns:
         self._start = _compile(rf"\W*(?:{_bounded(start)}[{_CLOSING}]*)+")
         self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
         self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
+        # A line that holds none of these holds no phrase, and most lines hold none: cheaper to see than by expressions.
+        self._parts = sorted({max(phrase.casefold().split(), key=len) for phrase in (*start, *end, *anywhere)})
 
     @staticmethod
     def read(config: LinesConfig) -> Patterns:
@@ -113,6 +115,9 @@ class Patterns:
 
         Separators and brackets around a phrase go with it.
         """
+        folded = line.casefold()
+        if not any(part in folded for part in self._parts):
+            return []
         head = self._start.match(line)
         begin = head.end() if head else 0
         tail = self._end.search(line, begin)

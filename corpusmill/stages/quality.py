@@ -135,7 +135,7 @@ class StopWords:
 
 
 def scores(text: str, language: str, stop_words: StopWords | None = None) -> dict[Score, float]:
-    """The eight scores of `text`; all 0 for a text without words.
+    """The eight scores of `text`; a text without words is divided by one word, one without lines by one line.
 
     Words are those of core/words.py: between whitespace, punctuation attached, where the language writes spaces;
     morphemes in Japanese. Lines are those that are not blank, without their outer whitespace.
@@ -151,8 +151,8 @@ def scores(text: str, language: str, stop_words: StopWords | None = None) -> dic
     - stop_words: how many different words of the list occur, as in datatrove; DCLM counts occurrences. Only where a
       list is given.
 
-    [DEVIATION from datatrove and DCLM, which split off punctuation] In datatrove a punctuation mark is a word without a
-    letter, which costs ordinary prose most of the 20 % that the alphabetic rule allows.
+    [DEVIATION from datatrove and DCLM] Both split off punctuation. In datatrove a punctuation mark then is a word
+    without a letter, which uses up what the alphabetic rule allows.
     """
     points = text_words.codepoints(text)
     words = text_words.words(text, language)
