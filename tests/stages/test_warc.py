@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -531,7 +532,7 @@ def test_slices_cover_the_file_and_travel(tmp_path: Path) -> None:
     assert [s.index for s in slices] == [0, 1, 2]
     assert slices[0].start == 0
     assert slices[-1].end == 1_000_001
-    assert all(a.end == b.start for a, b in zip(slices, slices[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(slices))
     assert slices[0].warc_file == "x.warc.gz"
     assert len(plan_slices(str(path), "CC")) == 1
     assert pickle.loads(pickle.dumps(slices)) == slices
