@@ -19,6 +19,7 @@ from types import FrameType
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from corpusmill.core import storage
+from corpusmill.core.errors import InfrastructureError, InternalError
 from corpusmill.training_hook.config import TrainConfig
 from corpusmill.training_hook.parallel import LAUNCHER_PID
 from corpusmill.training_hook.train import open_order, start_of
@@ -96,28 +97,28 @@ def _passing_signals_to(children: list[subprocess.Popen[bytes]]) -> Iterator[Non
 
 
 def _wait(children: list[subprocess.Popen[bytes]], logs: Path) -> int:
-    """Waits for all; when one fails, ends the others. The exit code of the first that failed."""
-    failed: tuple[int, int] | None = None
+    """Waits for all; the others of one that failed have `_GRACE_SECONDS` to leave. The exit code of the cause."""
+    ended: dict[int, int] = {}
     deadline = float("inf")
-    while any(child.poll() is None for child in children):
-        for rank, child in enumerate(children):
-            if failed is None and child.returncode not in (None, 0):
-                failed = rank, child.returncode
-                deadline = time.monotonic() + _GRACE_SECONDS
-        if time.monotonic() > deadline:
-            for child in children:
-                child.kill()
+    while len(ended) < len(children) and time.monotonic() < deadline:
         time.sleep(0.05)
-    codes = {rank: child.returncode for rank, child in enumerate(children) if child.returncode}
-    if not codes:
+        for rank, child in enumerate(children):
+            code = child.poll()
+            if code is not None and rank not in ended:
+                ended[rank] = code
+                if code:
+                    deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
+    failed = [(rank, code) for rank, code in ended.items() if code]
+    if not failed:
         return 0
-    rank, code = failed or next(iter(codes.items()))
+    # A process that lost a peer ends with 4: the cause is one that was killed, or else one that gave a reason.
+    rank, code = min(failed, key=lambda item: (item[1] > 0, item[1] == InternalError.exit_code))
     if rank:
-        print(f"process {rank} failed; the end of its log:", file=sys.stderr)
+        print(f"process {rank} ended with {code}; the end of its log:", file=sys.stderr)
         print("\n".join(_log(logs, rank).read_text(errors="replace").splitlines()[-20:]), file=sys.stderr)
     if code < 0:
         print(f"process {rank} was killed by {signal.Signals(-code).name}; go on with --resume", file=sys.stderr)
-        return 3
+        return InfrastructureError.exit_code
     return code
 
 

@@ -21,7 +21,6 @@ from corpusmill.core.errors import ConfigError, InfrastructureError
 from corpusmill.training_hook.config import TrainConfig
 from corpusmill.training_hook.model import Transformer, initialize
 
-
 LAUNCHER_PID = "CORPUSMILL_LAUNCHER_PID"  # environment variable that `launch` sets
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -21,8 +21,10 @@ from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer  # no
 from corpusmill.training_hook.config import TrainConfig  # noqa: E402
 from corpusmill.training_hook.parallel import World, world  # noqa: E402
 
-WORDS = "river stone bread letter winter garden silver window music paper harbour candle forest ladder".split()
+TEXT = "river stone bread letter winter garden silver window music paper harbour candle forest ladder"
+WORDS = TEXT.split()
 STEPS = 12
+ORDER_STEPS = 40
 
 
 def _documents(number: int) -> pa.Table:
@@ -42,7 +44,7 @@ def _documents(number: int) -> pa.Table:
 
 @pytest.fixture(scope="session")
 def order_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RUN with tokens/ and order/: vocabulary 300, L = 32, B = 8, 12 steps."""
+    """RUN with tokens/ and order/: vocabulary 300, L = 32, B = 8, 40 steps."""
     run = tmp_path_factory.mktemp("order") / "run"
     documents = str(run / "documents.parquet")
     storage.write_parquet(documents, _documents(260))
@@ -50,7 +52,7 @@ def order_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_tokenizer([documents], TokenizerConfig(vocab_size=300, num_threads=1), model)
     shard = encode_shard(documents, "shard-0", model, str(run / "tokens"))
     merge_documents(str(run / "tokens"), [shard], model, salt_key="k")
-    config = OrderConfig(sequence_length=32, batch_size=8, steps=STEPS, key="tests")
+    config = OrderConfig(sequence_length=32, batch_size=8, steps=ORDER_STEPS, key="tests")
     build_order(str(run / "tokens"), str(run / "order"), config)
     return run
 
