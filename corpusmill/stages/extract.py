@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Literal
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ from corpusmill.stages import main_text
 from corpusmill.stages.base import DocumentStage, StageConfig
 from corpusmill.stages.sandbox import Failure, Limits, Sandbox
 
+_LIBRARIES = ("trafilatura", "lxml", "justext")
 _TARGET = "corpusmill.stages.main_text:extract_page"
 
 
@@ -70,6 +73,10 @@ class ExtractStage(DocumentStage[ExtractConfig]):
                 "remove_urls": config.remove_urls,
             },
         )
+
+    def resource_files(self) -> Sequence[str]:
+        """The files in which the extracting libraries state their versions, as these decide what the text is."""
+        return [origin for name in _LIBRARIES if (spec := find_spec(name)) and (origin := spec.origin)]
 
     def process(self, table: pa.Table) -> StageResult:
         """Extracts every page of a RECORD table; see the class for what is removed and quarantined."""

@@ -27,6 +27,7 @@ import struct
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -91,6 +92,7 @@ class Sandbox:
         self.settings = dict(settings or {})
         self._child: subprocess.Popen[bytes] | None = None
         self._calls = 0  # that the present child has answered
+        self._at_exit: weakref.finalize[..., Sandbox] | None = None  # for those who drop a sandbox without closing it
         self._start_bytes = 0  # address space of the present child before its first call
 
     def call(self, request: bytes) -> bytes | Failure:
@@ -128,7 +130,6 @@ class Sandbox:
     def close(self) -> None:
         """Ends the child. The sandbox may be used again: the next call starts another."""
         if self._child is not None:
-            _input(self._child).close()
             self._end(_GRACE_SECONDS)
 
     def __enter__(self) -> Sandbox:
@@ -173,6 +174,7 @@ class Sandbox:
             bufsize=0,
         )
         self._child, self._calls = child, 0
+        self._at_exit = weakref.finalize(self, _dispose, child, _GRACE_SECONDS)
         order = {
             "target": self.target,
             "settings": self.settings,
@@ -232,18 +234,12 @@ class Sandbox:
         return data
 
     def _end(self, grace_seconds: float = 0.0) -> int:
-        """Kills the child unless it ends by itself within the grace; its exit status (negative: the signal)."""
+        """Lets go of the child; its exit status (negative: the signal)."""
         child, self._child = self._child, None
         assert child is not None
-        try:
-            status = child.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            status = child.wait()
-        for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                stream.close()
-        return status
+        if self._at_exit is not None:
+            self._at_exit.detach()
+        return _dispose(child, grace_seconds)
 
     def _death(self, status: int) -> Failure:
         if status == -signal.SIGPROF:
@@ -260,6 +256,19 @@ def _address_space(pid: int) -> int:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return 0
+
+
+def _dispose(child: subprocess.Popen[bytes], grace_seconds: float) -> int:
+    """Closes the child's input, at which it ends if idle, and kills it if it is there after the grace."""
+    _input(child).close()
+    try:
+        return child.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
+    finally:
+        assert child.stdout is not None
+        child.stdout.close()
 
 
 def _input(child: subprocess.Popen[bytes]) -> IO[bytes]:

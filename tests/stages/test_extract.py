@@ -195,6 +195,13 @@ def test_a_crash_in_the_parser_takes_one_page(monkeypatch: pytest.MonkeyPatch) -
     assert result.quarantined["reason"].to_pylist() == ["crashed:SIGSEGV"]
 
 
+def test_versions_of_the_libraries_enter_the_fingerprint(stage: ExtractStage) -> None:
+    files = [Path(p) for p in stage.resource_files()]
+    assert [f.parent.name for f in files] == ["trafilatura", "lxml", "justext"]
+    assert all("__version__" in f.read_text() for f in files)
+    assert f'"{trafilatura.__version__}"' in files[0].read_text()
+
+
 def test_a_table_without_rows_starts_no_process(stage: ExtractStage) -> None:
     fresh = ExtractStage(ExtractConfig())
     result = fresh.process(documents.empty(documents.RECORD))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -123,7 +124,7 @@ def test_an_unknown_target_is_an_internal_error() -> None:
 
 def test_too_little_memory_for_the_modules_is_said() -> None:
     box = Sandbox("corpusmill.stages.main_text:extract_page", Limits(memory_bytes=32 << 20))
-    with box, pytest.raises((InfrastructureError, InternalError), match="did not start|could not load") as caught:
+    with box, pytest.raises((InfrastructureError, InternalError), match=r"did not start|could not load") as caught:
         box.call(b"")
     assert "memory_bytes" in caught.value.remedy
 
@@ -142,6 +143,16 @@ def test_closing_ends_the_child_and_the_next_call_starts_another(sandbox: Sandbo
     assert not _alive(first)
     sandbox.close()
     assert sandbox.call(b"ab") == b"ba"
+
+
+def test_a_sandbox_that_is_dropped_ends_its_child() -> None:
+    box = Sandbox(TARGET, LIMITS)
+    box.call(b"a")
+    pid = box.pid
+    assert pid is not None
+    del box
+    gc.collect()
+    assert not _alive(pid)
 
 
 PARENT = """
