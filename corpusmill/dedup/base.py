@@ -44,6 +44,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
 
     name: key in the recipe and folder in the run.
     version: raised whenever the same input and config would give another result; part of the fingerprint.
+    packages: distributions whose version decides results; it is part of the fingerprint too.
     columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
     rounds: number of reduces; the last one partitions its rows by shard number.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
@@ -52,6 +53,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
     name: ClassVar[str]
     version: ClassVar[int]
     Config: ClassVar[type[CorpusStepConfig]]
+    packages: ClassVar[tuple[str, ...]] = ()
     columns: ClassVar[tuple[str, ...]]
     rounds: ClassVar[int]
     edits_text: ClassVar[bool] = False

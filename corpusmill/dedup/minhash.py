@@ -71,6 +71,7 @@ class MinHash(CorpusStep[MinHashConfig]):
 
     name = "minhash"
     version = 1
+    packages = words.PACKAGES
     Config = MinHashConfig
     columns = ("doc_id", "fetched_at", "language", "text")
     rounds = 2

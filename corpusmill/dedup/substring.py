@@ -56,6 +56,7 @@ class Substring(CorpusStep[SubstringConfig]):
 
     name = "substring"
     version = 1
+    packages = words.PACKAGES
     Config = SubstringConfig
     columns = ("doc_id", "language", "text")
     rounds = 1
