@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import pyarrow as pa
@@ -130,6 +131,11 @@ class ShardManifest(_Frozen):
 def fingerprint(**parts: Any) -> str:
     """SHA-256 (hexadecimal) of the canonical JSON of `parts`."""
     return digest(canonical_json(parts))
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str]:
+    """Installed versions of the distributions `names`, for the fingerprints of stages whose results they decide."""
+    return {name: metadata.version(name) for name in names}
 
 
 class StageFolder:

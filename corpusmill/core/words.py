@@ -28,6 +28,9 @@ from corpusmill.core.hashing import Int64Array, UInt64Array, hash_spans
 
 CodePoints = npt.NDArray[np.uint32]
 
+# Distributions whose version decides where words begin and end.
+PACKAGES = ("SudachiPy", "sudachidict-core")
+
 # Languages whose writing does not separate words by spaces (ISO 639-1, and the codes that lid.176 gives).
 UNSPACED = frozenset({"ja", "zh", "yue", "wuu", "th", "lo", "km", "my", "bo", "dz"})
 

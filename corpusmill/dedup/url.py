@@ -18,6 +18,7 @@ class UrlDedup(KeyedDedup):
     """Removes all but one document of equal `dedup_key(url)`; rule `same_url`."""
 
     name = "url_dedup"
+    packages = ("ada-url",)
     columns = ("doc_id", "url", "fetched_at")
     rule = "same_url"
 

@@ -84,16 +84,26 @@ class Chain:
         for name, config in recipe.stages.items():
             stored = name == last
             if name == WARC:
-                parts: dict[str, Any] = {"version": WarcStage.version, "config": dict(config)}
+                parts: dict[str, Any] = {"version": WarcStage.version, "config": warc_stage(config).identity()}
             elif name in DOCUMENT_STAGES:
                 stage = document_stage(name, config)
                 resources = [storage.sha256_file(path) for path in stage.resource_files()]
-                parts = {"version": stage.version, "config": dict(config), "resources": resources}
+                parts = {
+                    "version": stage.version,
+                    "config": dict(config),
+                    "resources": resources,
+                    "packages": artifacts.package_versions(stage.packages),
+                }
                 stored = stored or not stage.only_filters
             else:
                 step = corpus_step(name, config)
                 inputs = [[s.name, s.identity] for s in shards]
-                parts = {"version": step.version, "config": step.config.identity(), "inputs": inputs}
+                parts = {
+                    "version": step.version,
+                    "config": step.config.identity(),
+                    "inputs": inputs,
+                    "packages": artifacts.package_versions(step.packages),
+                }
                 stored = stored or step.edits_text
             parent = artifacts.fingerprint(stage=name, parent=parent, **parts)
             steps.append(Step(name, name in CORPUS_STEPS, dict(config), parent, stored))

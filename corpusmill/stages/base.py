@@ -30,6 +30,7 @@ class DocumentStage(ABC, Generic[ConfigT]):
 
     name: the key in a recipe and the folder in a run.
     version: raised whenever the same input and config would give another result; part of the fingerprint.
+    packages: distributions whose version decides results; it is part of the fingerprint too.
     output_schema: schema of kept rows, or None when it is that of the input.
     edits_text: whether kept rows may differ from the input rows; a stage that neither edits text nor changes the schema
         only filters, and its output need not be stored (it is its input without the removals).
@@ -38,6 +39,7 @@ class DocumentStage(ABC, Generic[ConfigT]):
     name: ClassVar[str]
     version: ClassVar[int]
     Config: ClassVar[type[StageConfig]]
+    packages: ClassVar[tuple[str, ...]] = ()
     output_schema: ClassVar[pa.Schema | None] = None
     edits_text: ClassVar[bool] = False
 

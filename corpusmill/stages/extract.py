@@ -52,6 +52,7 @@ class ExtractStage(DocumentStage[ExtractConfig]):
 
     name = "extract"
     version = 1
+    packages = ("trafilatura", "lxml", "jusText")
     Config = ExtractConfig
     output_schema = documents.DOCUMENT
 

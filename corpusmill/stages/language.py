@@ -72,6 +72,7 @@ class LanguageStage(DocumentStage[LanguageConfig]):
 
     name = "language"
     version = 1
+    packages = ("fasttext-community",)
     Config = LanguageConfig
     output_schema = documents.DOCUMENT_WITH_LANGUAGE
 

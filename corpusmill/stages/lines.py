@@ -247,6 +247,7 @@ class Lines(DocumentStage[LinesConfig]):
 
     name = "lines"
     version = 1
+    packages = text_words.PACKAGES
     Config = LinesConfig
     edits_text = True
 

@@ -191,6 +191,7 @@ class Quality(DocumentStage[QualityConfig]):
 
     name = "quality"
     version = 1
+    packages = text_words.PACKAGES
     Config = QualityConfig
 
     def __init__(self, config: QualityConfig) -> None:

@@ -140,6 +140,7 @@ class Repetition(DocumentStage[RepetitionConfig]):
 
     name = "repetition"
     version = 1
+    packages = text_words.PACKAGES
     Config = RepetitionConfig
 
     def process(self, table: pa.Table) -> StageResult:

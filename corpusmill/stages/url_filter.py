@@ -231,6 +231,7 @@ class UrlFilterStage(DocumentStage[UrlFilterConfig]):
 
     name = "url_filter"
     version = 1
+    packages = ("ada-url", "tldextract")
     Config = UrlFilterConfig
 
     def __init__(self, config: UrlFilterConfig) -> None:

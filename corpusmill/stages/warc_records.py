@@ -1,7 +1,7 @@
 """Where records begin and end in a WARC or ARC file, whole or damaged, compressed or not.
 
-A file is read forward from a record start. Its layout is known by its first bytes; the name decides
-only where those are damaged:
+A file is read forward from a record start. The layout is known by the bytes that stand there; the name of the file
+decides only where those are damaged:
 
 - gzip: every record is a gzip member of its own (ISO 28500 annex D; what Common Crawl writes);
 - WARC as it is: head, block of `Content-Length` bytes, CR LF CR LF;
@@ -39,6 +39,7 @@ _ARC_LINE = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]{1,15}:[^\n]{1,8192} [^ \n]+ \d{
 _PLAIN_START = re.compile(
     rb"(?<=\n\r\n)(?=%b)|(?<=\n\n)(?=%b)|(?<=\n)(?=%b)" % (_WARC_LINE.pattern, _WARC_LINE.pattern, _ARC_LINE.pattern)
 )
+_MAY_OPEN = re.compile(rb"WARC/|[a-zA-Z][a-zA-Z0-9+.-]{1,15}:")
 _LINE_BREAKS = b"\r\n"
 _RECOMPRESS = "warcio recompress OLD.warc.gz NEW.warc.gz"
 
@@ -145,7 +146,8 @@ def find_start(source: Source, start: int, end: int) -> int | None:
 
     Bytes inside a record may look like one: only a reader that came from the record before knows (see `SliceReader`).
     """
-    return _find_member(source, start, end) if _is_gzip(source) else _find_plain(source, start, end)
+    by_name = (_find_member, _find_plain) if _named_gzip(source) else (_find_plain, _find_member)
+    return next((at for find in by_name if (at := find(source, start, end)) is not None), None)
 
 
 def records(source: Source, start: int, end: int, block_limit: int) -> Generator[RawRecord | Damage, None, int]:
@@ -153,10 +155,14 @@ def records(source: Source, start: int, end: int, block_limit: int) -> Generator
 
     Returns where the first record at or after `end` is, or the size of the file.
     """
-    read = _read_member if _is_gzip(source) else _read_plain
+    is_gzip = _named_gzip(source)
     at = start
     while at < min(end, source.size):
-        found = read(source, at, block_limit)
+        if source.read(at, len(GZIP_MAGIC)) == GZIP_MAGIC:
+            is_gzip = True
+        elif is_gzip and opens_record(source.read(at, _PROBE_BYTES)):
+            is_gzip = False
+        found = (_read_member if is_gzip else _read_plain)(source, at, block_limit)
         if isinstance(found, RawRecord | Damage):
             yield found
             at += found.length
@@ -165,11 +171,8 @@ def records(source: Source, start: int, end: int, block_limit: int) -> Generator
     return at
 
 
-def _is_gzip(source: Source) -> bool:
-    magic = source.read(0, len(GZIP_MAGIC))
-    if magic == GZIP_MAGIC:
-        return True
-    return source.name.endswith(".gz") and not opens_record(source.read(0, _PROBE_BYTES))
+def _named_gzip(source: Source) -> bool:
+    return source.name.partition("?")[0].endswith(".gz")
 
 
 def opens_record(data: bytes) -> bool:
@@ -313,7 +316,7 @@ def _inflated_head(source: Source, offset: int) -> bytes:
         # In small steps: what zlib has inflated of a step is lost when it finds an error in the same step.
         for at in range(0, len(data), _PROBE_STEP_BYTES):
             head += inflater.decompress(data[at : at + _PROBE_STEP_BYTES])
-            if inflater.eof or len(head) >= _PROBE_BYTES:
+            if inflater.eof or len(head) >= _PROBE_BYTES or (len(head) > 17 and not _MAY_OPEN.match(head)):
                 break
     except zlib.error:
         pass
