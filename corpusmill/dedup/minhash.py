@@ -24,8 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from corpusmill.core import documents
-from corpusmill.core import words as text_words
+from corpusmill.core import documents, words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures
 from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
@@ -72,7 +71,7 @@ class MinHash(CorpusStep[MinHashConfig]):
 
     name = "minhash"
     version = 1
-    packages = text_words.PACKAGES
+    packages = words.PACKAGES
     Config = MinHashConfig
     columns = ("doc_id", "fetched_at", "language", "text")
     rounds = 2

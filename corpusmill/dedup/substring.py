@@ -26,7 +26,6 @@ import pyarrow as pa
 from pydantic import Field
 
 from corpusmill.core.hashing import Int64Array, content_hash, hash64
-from corpusmill.core import words as text_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.core.words import writes_spaces
 from corpusmill.dedup import groups
@@ -57,7 +56,6 @@ class Substring(CorpusStep[SubstringConfig]):
 
     name = "substring"
     version = 1
-    packages = text_words.PACKAGES
     Config = SubstringConfig
     columns = ("doc_id", "language", "text")
     rounds = 1
