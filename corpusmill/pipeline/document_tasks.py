@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from corpusmill.core import documents
+from corpusmill.core import documents, storage
 from corpusmill.core.artifacts import Counts, Tally
 from corpusmill.core.errors import InternalError
 from corpusmill.core.verdicts import StageResult
@@ -87,6 +87,10 @@ def run_document_job(job: DocumentJob) -> list[Done]:
                 ledgers[index].seconds += time.perf_counter() - started
                 ledgers[index].add(into, result, stored=step.stored)
             table = result.kept
+    # The manifests of an earlier reading go first, the last step's before all: what a killed worker leaves is of one
+    # reading, from the first step on.
+    for index in reversed(range(job.first, job.end)):
+        storage.remove(chain.folder(index).manifest_path(job.shard.name))
     return [_commit(job, index, ledgers[index], facts if index == 0 else {}) for index in range(job.first, job.end)]
 
 
@@ -105,9 +109,12 @@ def _source(job: DocumentJob, ledgers: dict[int, _Ledger], facts: dict[str, Any]
         if table.num_rows == 0:
             yield table, job.first
         return
-    reader = warc_stage(chain.steps[0].config).read(
-        shard.slice, batch_documents=_BATCH_ROWS, first_offset=job.first_offset
-    )
+    first_offset = job.first_offset
+    if job.first > 0:
+        committed = chain.committed(0, shard)
+        assert committed is not None, "a job begins behind what is committed"
+        first_offset = committed.facts["first_offset"]  # a mended slice is read again as it was mended
+    reader = warc_stage(chain.steps[0].config).read(shard.slice, batch_documents=_BATCH_ROWS, first_offset=first_offset)
     results = iter(reader)
     while True:
         started = time.perf_counter()

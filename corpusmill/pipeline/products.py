@@ -138,6 +138,8 @@ class Products:
         expected = self._fingerprints(name)
         missing = [s for s, f in expected.items() if force or folder.committed(s, f) is None]
         if missing:
+            for shard in missing:  # while files of two fingerprints may lie side by side, the shard does not exist
+                storage.remove(folder.manifest_path(shard))
             getattr(self, f"_make_{name}")(missing, expected, engine, events)
         folder.finish(artifacts.fingerprint(all=expected), {}, list(expected))
 
@@ -177,6 +179,7 @@ class Products:
         for _, summary in engine.map("order", _make_order, [job], lambda _: "packing and roots"):
             names = ["rule.json", "roots.parquet", "order.json"]
             paths = [storage.join(out, n) for n in names] + storage.list_files(out, ".parquet")
+            paths += [storage.join(tokens, n) for n in ("documents.parquet", "tokenizer.model", "manifest.json")]
             facts = {"order_root": summary["order_root"]}
             self._commit("order", _WHOLE, expected, sorted(set(paths)), self._corpus_counts(), facts)
 

@@ -49,7 +49,7 @@ class Refinery:
             jobs.sort(key=lambda job: job.shard.slice.start - job.shard.slice.end)
             label = f"{chain.steps[min(j.first for j in jobs)].name} .. {chain.steps[end - 1].name}"
             self._documents(label, jobs)
-            self._mend_slices(end)
+        self._mend_slices(end)  # also without jobs: an earlier call may have been stopped before it came here
         for index in range(start, end):
             self._finish(index)
 

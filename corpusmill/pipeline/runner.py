@@ -138,15 +138,18 @@ def _stage_names(resolved: Recipe) -> list[str]:
 
 def _check_before(resolved: Recipe, chain: Chain, name: str, run: str) -> None:
     """Refuses to start at `name` when a stage before it is not up to date under this recipe."""
-    index = _stage_names(resolved).index(name)
-    for before in range(min(index, len(chain.steps))):
-        missing = [s.name for s in chain.shards if chain.committed(before, s) is None]
-        if missing:
+    done = {step: sum(chain.committed(i, s) is not None for s in chain.shards) for i, step in enumerate(chain.names)}
+    shards = dict.fromkeys(chain.names, len(chain.shards))
+    for product, wanted, current, _ in Products(resolved, chain).states():
+        done[product], shards[product] = len(current), wanted
+    names = _stage_names(resolved)
+    for before in names[: names.index(name)]:
+        if done[before] < shards[before]:
             raise UserError(
-                f"`{name}` cannot start: `{chain.names[before]}` before it is missing or stale"
-                f" in {len(missing)} of {len(chain.shards)} shards",
+                f"`{name}` cannot start: `{before}` before it is missing or stale"
+                f" in {shards[before] - done[before]} of {shards[before]} shards",
                 where=run,
-                remedy=f"run without --from, or with --from {chain.names[before]}",
+                remedy=f"run without --from, or with --from {before}",
             )
 
 
