@@ -5,7 +5,7 @@ Documents stand one after another in their order. A block takes whole documents 
 block reads its tokens [i*L, i*L + L + 1): L+1 tokens with stride L, so that every token but the block's first is a
 label exactly once (Megatron's cut). A block of T tokens has ceil((T-1) / L) sequences; its last one is padded to L+1.
 
-Sequences are numbered through, block after block. A document that leaves the corpus changes its own block only.
+Sequences are numbered through, block after block.
 """
 
 from __future__ import annotations
