@@ -140,6 +140,6 @@ def test_outside_the_order(traced_run: Path) -> None:
 def test_another_tokenizer_is_refused(traced_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(traced_run, run)
-    train_tokenizer([str(run / "one.parquet")], TokenizerConfig(vocab_size=275), str(run / "tokens/tokenizer.model"))
+    train_tokenizer([str(run / "one.parquet")], TokenizerConfig(vocab_size=280), str(run / "tokens/tokenizer.model"))
     with pytest.raises(VerificationFailed, match="not the tokenizer"):
         show_step(str(run), 0)
