@@ -1,6 +1,6 @@
 """The funnel of a run beside RefinedWeb's published removal rates, as a Markdown table.
 
-    python bench/funnel.py RUN
+    python bench/funnel.py RUN [--figure funnel.svg]
 
 Rates of the paper: Penedo et al. 2023 (arXiv 2306.01116), section 3 and tables 2 and 5.
 """
@@ -80,11 +80,44 @@ def group_rows(stages: dict[str, StageStatus]) -> list[str]:
     return rows
 
 
+ROW, LABEL, WIDTH = 26, 110, 560  # pixels: height of a bar's row, room for the stage's name, length of 100 %
+
+
+def figure(run: RunStatus) -> str:
+    """An SVG: one bar a stage, its length the documents that went in, its dark part those that were kept."""
+    stages = [s for s in run.stages if s.name not in ("warc", "tokenizer", "tokens", "order")]
+    pages = stages[0].counts.into.documents
+    parts = []
+    for i, stage in enumerate(stages):
+        y = 34 + i * ROW
+        into, kept = stage.counts.into.documents, stage.counts.kept.documents
+        scale = WIDTH / pages
+        parts.append(
+            f'<text x="{LABEL - 8}" y="{y + 13}" text-anchor="end">{stage.name}</text>'
+            f'<rect x="{LABEL}" y="{y}" width="{into * scale:.1f}" height="18" fill="#cfd8dc"/>'
+            f'<rect x="{LABEL}" y="{y}" width="{kept * scale:.1f}" height="18" fill="#37618e"/>'
+            f'<text x="{LABEL + into * scale + 6:.1f}" y="{y + 13}">{kept:,} of {into:,}</text>'
+        )
+    height = 44 + len(stages) * ROW
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABEL + WIDTH + 130}" height="{height}" '
+        'font-family="sans-serif" font-size="12">'
+        f'<rect width="100%" height="100%" fill="white"/><text x="{LABEL}" y="20" font-weight="bold">'
+        f"Documents kept (dark) and removed (light) by stage: {run.recipe}</text>{''.join(parts)}</svg>\n"
+    )
+
+
 def main() -> None:
     """Prints the two tables of the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    run = status(str(parser.parse_args().run))
+    parser.add_argument("--figure", type=Path, help="also draw the funnel as an SVG file")
+    arguments = parser.parse_args()
+    run = status(str(arguments.run))
+    if any(stage.state != "done" for stage in run.stages):
+        parser.error(f"{arguments.run} is not up to date: run its recipe to the end first")
+    if arguments.figure is not None:
+        arguments.figure.write_text(figure(run), encoding="utf-8")
     stages = {stage.name: stage for stage in run.stages}
     print("| stage | in | kept | kept % | removed by rule | quarantined |\n|---|---:|---:|---:|---|---|")
     print("\n".join(stage_rows(run)))
