@@ -20,6 +20,7 @@ from __future__ import annotations
 import gzip
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -100,15 +101,20 @@ class HashSet:
     A string that was not put in is found with probability 2^-64 an entry.
     """
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        hashes = (hash64(entry.encode("utf-8", "surrogatepass")) for entry in entries)
-        self._sorted: UInt64Array = np.unique(np.fromiter(hashes, dtype=np.uint64))
+    def __init__(self, keys: Iterable[int]) -> None:
+        """Holds the strings of which `keys` are the hashes (see `key`)."""
+        self._sorted: UInt64Array = np.unique(np.fromiter(keys, dtype=np.uint64))
+
+    @staticmethod
+    def key(entry: str) -> int:
+        """Hash of a string, 64 bits."""
+        return hash64(entry.encode("utf-8", "surrogatepass"))
 
     def __len__(self) -> int:
         return len(self._sorted)
 
     def __contains__(self, entry: str) -> bool:
-        key = np.uint64(hash64(entry.encode("utf-8", "surrogatepass")))
+        key = np.uint64(self.key(entry))
         at = int(np.searchsorted(self._sorted, key))
         return at < len(self._sorted) and bool(self._sorted[at] == key)
 
@@ -117,7 +123,10 @@ class UrlRules:
     """The lists of a config, loaded, and the judgement of one URL."""
 
     def __init__(self, config: UrlFilterConfig) -> None:
-        domains, addresses = _block_entries(config.block_files())
+        domains, addresses = array("Q"), array("Q")  # millions of hashes, not of strings
+        for path in config.block_files():
+            for is_domain, entry in _block_entries(path):
+                (domains if is_domain else addresses).append(HashSet.key(entry))
         self._domains = HashSet(domains)
         self._addresses = HashSet(addresses)
         strict = sorted((_squeeze(_fold(w)) for w in _lines(config.word_file("strict"))), key=len, reverse=True)
@@ -197,33 +206,38 @@ def _words(path: str) -> frozenset[str]:
     return frozenset(_fold(word) for word in _lines(path))
 
 
-def _lines(path: str) -> list[str]:
-    """Entries of a list: not empty, no comment, without the whitespace around them. [] for the path ""."""
+def _lines(path: str) -> Iterator[str]:
+    """Entries of a list, plain or .gz: not empty, no comment, without the whitespace around them; none for path ""."""
     if not path:
-        return []
-    data = storage.read_bytes(path)
-    text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8-sig", "replace")
-    return [line for raw in text.splitlines() if (line := raw.strip()) and not line.startswith("#")]
+        return
+    with storage.open_read(path) as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        data = gzip.GzipFile(fileobj=file) if is_gzip else file
+        for raw in data:
+            line = raw.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+            if line and not line.startswith("#"):
+                yield line
 
 
-def _block_entries(files: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Domains and addresses of block lists, in the form they are looked up in. An entry with a path is an address."""
-    domains, addresses = [], []
-    for path in files:
-        for line in _lines(path):
-            entry = line.lower()
-            if _PLAIN_HOST.fullmatch(entry):  # nothing to normalise: most of millions of entries
-                domains.append(entry)
-                continue
-            parts = urls.split(line if "://" in line else f"http://{line}")
-            if parts is None:
-                continue  # no URL can be equal to it
-            if parts.path == "/" and not parts.query and not line.endswith("/"):
-                host = parts.host.rstrip(".")
-                domains.append(f"{host}:{parts.port}" if parts.port else host)
-            else:
-                addresses.append(_address(parts))
-    return domains, addresses
+def _block_entries(path: str) -> Iterator[tuple[bool, str]]:
+    """Entries of a block list in the form they are looked up in, and whether each is a domain or else an address.
+
+    An entry with a path is an address.
+    """
+    for line in _lines(path):
+        entry = line.lower()
+        if _PLAIN_HOST.fullmatch(entry):  # nothing to normalise: most of millions of entries
+            yield True, entry
+            continue
+        parts = urls.split(line if "://" in line else f"http://{line}")
+        if parts is None:
+            continue  # no URL can be equal to it
+        if parts.path == "/" and not parts.query and not line.endswith("/"):
+            host = parts.host.rstrip(".")
+            yield True, f"{host}:{parts.port}" if parts.port else host
+        else:
+            yield False, _address(parts)
 
 
 class UrlFilterStage(DocumentStage[UrlFilterConfig]):
