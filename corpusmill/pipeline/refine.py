@@ -68,18 +68,17 @@ class Refinery:
         """
         chain = self.chain
         for _ in range(len(chain.shards)):
-            jobs = []
+            jobs: dict[str, DocumentJob] = {}
             for before, shard in pairwise(chain.shards):
-                if before.slice.path != shard.slice.path:
-                    continue
+                path = shard.slice.path
+                if before.slice.path != path or path in jobs:
+                    continue  # one of a file at a time: what follows may change with it
                 ended = _facts(chain, before)["next_offset"]
-                began = _facts(chain, shard)["first_offset"]
-                if ended != began:
-                    jobs.append(DocumentJob(chain, shard, 0, end, first_offset=ended))
-                    break  # what follows may change with this one
+                if ended != _facts(chain, shard)["first_offset"]:
+                    jobs[path] = DocumentJob(chain, shard, 0, end, first_offset=ended)
             if not jobs:
                 return
-            self._documents("slices that began inside a record", jobs)
+            self._documents("slices that began inside a record", list(jobs.values()))
         raise InternalError("slices of a WARC do not chain", where=chain.run)
 
     def _run_corpus_step(self, index: int, *, force: bool) -> None:
