@@ -13,6 +13,8 @@ Nothing of the data's state is in the tensors: it is the integer `next_step` in 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from corpusmill.core import storage
@@ -79,7 +82,8 @@ def save(
     here.barrier()
     tensors = _tensors(model, optimizer)
     writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
-    state_dict_saver.save(tensors, storage_writer=writer)
+    with _naming(temporary, "could not write a checkpoint", "check free space and permissions, then --resume"):
+        state_dict_saver.save(tensors, storage_writer=writer)
     here.barrier()
     if here.is_first:
         files = {p.name: p.stat().st_size for p in sorted(temporary.iterdir())}
@@ -118,7 +122,18 @@ def load(path: Path, model: Transformer, optimizer: torch.optim.AdamW, progress:
             "step": torch.tensor(float(progress.optimizer_steps)),
             **{moment: torch.zeros_like(parameter, requires_grad=False) for moment in _MOMENTS},
         }
-    state_dict_loader.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(path)))
+    with _naming(path, "could not read a checkpoint", "remove this folder and --resume takes the one before it"):
+        state_dict_loader.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(path)))
+
+
+@contextmanager
+def _naming(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Turns DCP's exception, which is no `Exception`, into an InfrastructureError."""
+    try:
+        yield
+    except CheckpointException as error:
+        causes = {rank: str(cause) for rank, (cause, _) in error.failures.items()}
+        raise InfrastructureError(what, where=str(path), value=causes, remedy=remedy) from error
 
 
 def _tensors(model: Transformer, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:

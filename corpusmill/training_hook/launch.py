@@ -69,7 +69,7 @@ def launch(run: str, config: TrainConfig, nproc: int, resume: bool) -> int:
                     [sys.executable, *arguments],
                     env=environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=sys.stderr.fileno() if rank == 0 else stderr,
+                    stdout=stderr or 2,  # never stdout, which belongs to the command line
                     stderr=stderr,
                     start_new_session=True,  # Ctrl-C reaches the launcher only, which passes it on once
                 )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,9 @@ from corpusmill.training_hook.model import Transformer, initialize
 
 LAUNCHER_PID = "CORPUSMILL_LAUNCHER_PID"  # environment variable that `launch` sets
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Of a collective. Long, because the first process may be hashing terabytes of tokens while the others wait for it; a
+# peer that is gone is noticed at once by its closed connection.
+_TIMEOUT = timedelta(hours=3)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def world(config: TrainConfig) -> Iterator[World]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     if "RANK" in os.environ:
-        dist.init_process_group(backend, device_id=device if cuda else None)
+        dist.init_process_group(backend, timeout=_TIMEOUT, device_id=device if cuda else None)
     else:
         store = dist.HashStore()  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=0, world_size=1)

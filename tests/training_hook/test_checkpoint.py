@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from corpusmill.core.errors import InfrastructureError
 from corpusmill.training_hook import checkpoint
 from corpusmill.training_hook.checkpoint import COMMIT, Progress
 from corpusmill.training_hook.config import TrainConfig
@@ -151,7 +152,7 @@ def test_files_that_other_processes_wrote_elsewhere_are_noticed(
 ) -> None:
     model, optimizer = build(1)
     monkeypatch.setattr("corpusmill.training_hook.checkpoint.state_dict_saver.save", lambda *_, **__: None)
-    with pytest.raises(checkpoint.InfrastructureError, match="every process must see the same folder"):
+    with pytest.raises(InfrastructureError, match="every process must see the same folder"):
         checkpoint.save(tmp_path, model, optimizer, progress(5, tiny), 1, alone)
     assert checkpoint.newest(tmp_path)[0] is None
 
@@ -168,3 +169,26 @@ def test_an_unknown_field_does_not_count(
     body = json.loads((saved / COMMIT).read_text())
     (saved / COMMIT).write_text(json.dumps(body | {"later": 1}))
     assert "cannot be read" in checkpoint.newest(tmp_path)[2][0]
+
+
+def test_a_failed_write_says_what_and_where(
+    build: Callable[[int], Parts], alone: World, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    model, optimizer = build(1)
+    monkeypatch.setattr("torch.distributed.checkpoint.filesystem.FileSystemWriter._write_data", full)
+    with pytest.raises(InfrastructureError, match=r"step-00000005\.tmp(.|\n)*No space left"):
+        checkpoint.save(tmp_path, model, optimizer, progress(5, tiny), 1, alone)
+
+
+def test_a_broken_file_of_the_right_size_is_named(
+    build: Callable[[int], Parts], alone: World, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    model, optimizer = build(1)
+    saved = checkpoint.save(tmp_path, model, optimizer, progress(5, tiny), 1, alone)
+    shard = next(saved.glob("*.safetensors"))
+    shard.write_bytes(bytes(64) + shard.read_bytes()[64:])
+    with pytest.raises(InfrastructureError, match=r"step-00000005(.|\n)*remove this folder"):
+        checkpoint.load(saved, model, optimizer, progress(5, tiny))

@@ -1,8 +1,12 @@
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from pydantic import BaseModel
 
 from corpusmill.core.errors import ConfigError
 from corpusmill.training_hook.config import PRESETS, TrainConfig
@@ -76,3 +80,16 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path) -> None:
     (tmp_path / "c.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="mapping"):
         TrainConfig.load(str(tmp_path / "c.yaml"))
+
+
+def names(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from names(field.annotation)
+
+
+def test_every_setting_and_preset_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text()
+    section = text[text.index("## Configuration") : text.index("## What it writes")]
+    assert [n for n in (*names(TrainConfig), *PRESETS) if not re.search(rf"\b{re.escape(n)}\b", section)] == []

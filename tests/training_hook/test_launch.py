@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ORDER_STEPS, TINY
-from runs import assert_fed_as_planned, losses
 
 from corpusmill.core.errors import UserError
 from corpusmill.training_hook import checkpoint
@@ -20,6 +18,9 @@ from corpusmill.training_hook.config import TrainConfig
 from corpusmill.training_hook.launch import launch
 from corpusmill.training_hook.parallel import World
 from corpusmill.training_hook.train import train
+
+from .conftest import ORDER_STEPS, TINY
+from .runs import assert_fed_as_planned, losses
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="finds child processes in /proc")
 CONFIG = TrainConfig.of({**TINY, "steps": ORDER_STEPS, "checkpoint_every": 7})

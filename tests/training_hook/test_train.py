@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from runs import assert_fed_as_planned, fed, fed_sha256, losses
 
 from corpusmill.core.errors import DataError, UserError, VerificationFailed
 from corpusmill.tokenize.order import OrderConfig, build_order
@@ -20,6 +19,8 @@ from corpusmill.training_hook.model import Transformer, initialize, token_loss_s
 from corpusmill.training_hook.optim import build_optimizer, learning_rate, set_learning_rate
 from corpusmill.training_hook.parallel import World
 from corpusmill.training_hook.train import train
+
+from .runs import assert_fed_as_planned, fed, fed_sha256, losses
 
 NewRun = Callable[..., str]
 GOLDEN = Path(__file__).parent / "golden_losses.json"
