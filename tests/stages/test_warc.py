@@ -667,9 +667,9 @@ def crawl_files(shared_crawl: Path) -> list[Path]:
 
 def test_real_files_give_the_same_records_in_any_slices(shared_crawl: Path) -> None:
     for number, path in enumerate(crawl_files(shared_crawl)):
-        small = path.stat().st_size < 4 << 20
+        is_small = path.stat().st_size < 1 << 17  # slices this thin read every window of the file many times
         whole = Result(path)
-        for size in (1 << 20, 333_333, 5_000, 1_000) if small else ((1 << 20, 333_333)[number % 2],):
+        for size in (5_000, 1_000) if is_small else ((1 << 20, 333_333)[number % 2],):
             cut = Result(path, size)
             assert cut.rows == whole.rows, (path.name, size)
             assert cut.mended == 0 or size < 50_000, (path.name, size)
