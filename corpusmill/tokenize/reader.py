@@ -156,8 +156,7 @@ class TableReader:
         self._first_steps = [f.first_step for f in summary.table]
         self._group_steps = summary.group_steps
         self._files: dict[int, pq.ParquetFile] = {}
-        self._place: tuple[int, int] | None = None
-        self._group: pa.Table | None = None
+        self._last: tuple[int, int, pa.Table] | None = None  # replaced as a whole: threads may read at once
 
     def step(self, step: int) -> pa.Table:
         """TABLE rows of one step."""
@@ -176,12 +175,13 @@ class TableReader:
         return bisect_right(self._first_steps, step) - 1
 
     def _read(self, number: int, group: int) -> pa.Table:
-        if self._place != (number, group) or self._group is None:
+        last = self._last
+        if last is None or last[:2] != (number, group):
             if number not in self._files:
                 self._files[number] = pq.ParquetFile(self._paths[number], memory_map=True)
-            self._group = self._files[number].read_row_group(group)
-            self._place = (number, group)
-        return self._group
+            last = (number, group, self._files[number].read_row_group(group))
+            self._last = last
+        return last[2]
 
 
 def load_order(run_folder: str) -> tuple[OrderSummary, Rule]:

@@ -111,26 +111,23 @@ def shard_documents_path(tokens_folder: str, shard: str) -> str:
 
 
 def encode_shard(document_file: str, shard_name: str, tokenizer_path: str, out_folder: str) -> TokenShard:
-    """Encodes a Parquet file of documents (document columns + language), in file order, to one token shard.
+    """Encodes a Parquet file of documents (language is optional), in file order, to one token shard.
 
-    Pure and atomic: one task a shard, in any order. Reads one row group at a time.
+    Pure and atomic: one task a shard, in any order. Holds 1,024 documents and the columns of the shard's rows.
     """
     tokenizer = Tokenizer.load(tokenizer_path)
     dtype = DTYPES[token_dtype(tokenizer.vocab_size)]
     eos = np.array([tokenizer.eos_id], dtype=dtype).tobytes()
     state = hashlib.sha256()
-    columns = [f.name for f in _COPIED]
     rows: list[pa.Table] = []
     tokens = 0
     with storage.open_read(document_file) as source, storage.open_write(shard_path(out_folder, shard_name)) as target:
-        for batch in pq.ParquetFile(source).iter_batches(_BATCH_DOCUMENTS, columns=[*columns, "text"]):
+        for batch in pq.ParquetFile(source).iter_batches(_BATCH_DOCUMENTS, columns=[*SHARD_DOCUMENT.names, "text"]):
             encoded = tokenizer.encode_batch(batch.column("text").to_pylist())
             data = b"".join(ids.astype(dtype).tobytes() + eos for ids in encoded)
             target.write(data)
             state.update(data)
-            lengths = pa.array([len(ids) + 1 for ids in encoded], pa.int64())
-            table = pa.Table.from_batches([batch.select(columns)]).append_column("num_tokens", lengths)
-            rows.append(table.cast(SHARD_DOCUMENT))
+            rows.append(_shard_documents(batch, [len(ids) + 1 for ids in encoded]))
             tokens += len(data) // dtype.itemsize
     documents = pa.concat_tables(rows) if rows else SHARD_DOCUMENT.empty_table()
     storage.write_parquet(shard_documents_path(out_folder, shard_name), documents)
@@ -143,10 +140,21 @@ def encode_shard(document_file: str, shard_name: str, tokenizer_path: str, out_f
     )
 
 
+def _shard_documents(batch: pa.RecordBatch, num_tokens: list[int]) -> pa.Table:
+    """SHARD_DOCUMENT rows of a batch of documents; language is "" where no stage has told it."""
+    columns = {name: batch.column(name) for name in batch.schema.names} | {
+        "num_tokens": pa.array(num_tokens, pa.int64())
+    }
+    columns.setdefault("language", pa.array([""] * batch.num_rows))
+    return pa.table([columns[name] for name in SHARD_DOCUMENT.names], schema=SHARD_DOCUMENT)
+
+
 def merge_documents(
     tokens_folder: str, shards: Sequence[TokenShard], tokenizer_path: str, *, salt_key: str, source: str = "crawl"
 ) -> TokensManifest:
     """Writes documents.parquet, tokenizer.model and manifest.json for the shards, which are put in order of name.
+
+    Deletes token files of other shards, which an earlier run may have left.
 
     Args:
         tokens_folder: where `encode_shard` wrote.
@@ -158,6 +166,8 @@ def merge_documents(
     model = storage.read_bytes(tokenizer_path)
     tokenizer = Tokenizer(model, tokenizer_path)
     ordered = sorted(shards, key=lambda s: s.name)
+    storage.remove(storage.join(tokens_folder, "manifest.json"))
+    _remove_others(tokens_folder, {s.name for s in ordered})
     names = pa.array([s.name for s in ordered], pa.string())
     path = storage.join(tokens_folder, "documents.parquet")
     ordinal = 0
@@ -185,6 +195,14 @@ def merge_documents(
     )
     storage.write_text(storage.join(tokens_folder, "manifest.json"), manifest.model_dump_json(indent=1) + "\n")
     return manifest
+
+
+def _remove_others(tokens_folder: str, keep: set[str]) -> None:
+    documents = storage.join(tokens_folder, "documents")
+    for folder, suffix in ((tokens_folder, ".bin"), (documents, ".parquet")):
+        for path in storage.list_files(folder, suffix):
+            if storage.file_name(path).removesuffix(suffix) not in keep:
+                storage.remove(path)
 
 
 def _token_documents(

@@ -82,3 +82,23 @@ def test_no_documents_at_all(token_run: Path, tmp_path: Path) -> None:
     manifest = merge_documents(str(tmp_path / "tokens"), [shard], model, salt_key="k")
     assert manifest.documents == 0
     assert storage.read_parquet(str(tmp_path / "tokens/documents.parquet")).num_rows == 0
+
+
+def test_documents_without_a_language(token_run: Path, tmp_path: Path) -> None:
+    files = write_documents(tmp_path)
+    table = storage.read_parquet(files["a-00000"]).drop_columns(["language", "language_score"])
+    storage.write_parquet(files["a-00000"], table)
+    model = str(token_run / "tokens" / "tokenizer.model")
+    encode_shard(files["a-00000"], "a-00000", model, str(tmp_path))
+    rows = storage.read_parquet(str(tmp_path / "documents/a-00000.parquet"))
+    assert set(rows.column("language").to_pylist()) == {""}
+
+
+def test_files_of_shards_that_are_gone_are_deleted(token_run: Path, tmp_path: Path) -> None:
+    files = write_documents(tmp_path)
+    model = str(token_run / "tokens" / "tokenizer.model")
+    make_tokens(tmp_path, files, model)
+    del files["b-00001"]
+    manifest = make_tokens(tmp_path, files, model)
+    assert sorted(p.stem for p in (tmp_path / "tokens").glob("*.bin")) == [s.name for s in manifest.shards]
+    assert not (tmp_path / "tokens/documents/b-00001.parquet").exists()
