@@ -136,6 +136,12 @@ def build_order(tokens_folder: str, order_folder: str, config: OrderConfig) -> O
 
 def make_rule(manifest: TokensManifest, index: DocumentIndex, config: OrderConfig) -> Rule:
     """The rule of one phase over one source."""
+    if config.source not in index.sources:
+        raise ConfigError(
+            f"no document is of the order's source, {config.source!r}",
+            value=index.sources,
+            remedy="set `source` of the order to one of the sources of the documents, or tokenise some documents first",
+        )
     lengths = index.num_tokens[source_ordinals(index, config.source)]
     sequences = Packing(lengths, config.sequence_length, config.block_sequences).num_sequences
     steps = config.steps if config.steps is not None else sequences // config.batch_size

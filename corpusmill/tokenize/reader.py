@@ -19,6 +19,7 @@ from corpusmill.tokenize.hashes import step_root
 from corpusmill.tokenize.order import OrderSummary
 from corpusmill.tokenize.rows import BoolArray, RowSegments, StepRows, materialise, row_leaf
 from corpusmill.tokenize.rule import Rule
+from corpusmill.tokenize.shards import load_model
 from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
 
 __all__ = ["Order", "RowSegments", "StepRows", "step_root"]
@@ -190,14 +191,14 @@ def load_order(run_folder: str) -> tuple[OrderSummary, Rule]:
     path = storage.join(folder, "order.json")
     if not storage.exists(path):
         raise InputError("this run has no training order", where=run_folder, remedy="run the order step first")
-    summary = OrderSummary.model_validate_json(storage.read_bytes(path))
+    summary = load_model(OrderSummary, path)
     rule_path = storage.join(folder, "rule.json")
-    rule_bytes = storage.read_bytes(rule_path)
-    if digest(rule_bytes) != summary.rule_sha256:
+    seen = digest(storage.read_bytes(rule_path))
+    if seen != summary.rule_sha256:
         raise VerificationFailed(
             "rule.json is not the rule that order.json was built from",
             where=rule_path,
-            value=digest(rule_bytes),
+            value=seen,
             remedy="restore rule.json; a changed setting needs a new order (run the order step), never an edited rule",
         )
-    return summary, Rule.model_validate_json(rule_bytes)
+    return summary, load_model(Rule, rule_path)

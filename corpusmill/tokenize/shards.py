@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from corpusmill.core import storage
-from corpusmill.core.errors import InputError
+from corpusmill.core.errors import InputError, VerificationFailed
 from corpusmill.tokenize.hashes import salt_of
 from corpusmill.tokenize.tokenizer import Tokenizer
 
@@ -54,6 +54,23 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def load_model(kind: type[ModelT], path: str) -> ModelT:
+    """A JSON file as `kind`. Raises InputError when it does not exist, VerificationFailed when it does not fit."""
+    try:
+        return kind.model_validate_json(storage.read_bytes(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise VerificationFailed(
+            "the file does not fit its format",
+            where=path,
+            value=f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}",
+            remedy="restore the file from a copy, or run the step that wrote it again",
+        ) from error
+
+
 class TokenShard(_Frozen):
     """One token file. tokens: EOS included; bytes: of the file."""
 
@@ -82,7 +99,7 @@ class TokensManifest(_Frozen):
         path = storage.join(tokens_folder, "manifest.json")
         if not storage.exists(path):
             raise InputError("there are no token shards", where=tokens_folder, remedy="run the tokenize step first")
-        return cls.model_validate_json(storage.read_bytes(path))
+        return load_model(cls, path)
 
     @property
     def documents(self) -> int:

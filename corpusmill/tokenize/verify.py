@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ValidationError
 
 from corpusmill.core import storage
 from corpusmill.core.errors import CorpusmillError, VerificationFailed
@@ -27,11 +26,10 @@ from corpusmill.tokenize.packing import PAD
 from corpusmill.tokenize.permutation import Permutation
 from corpusmill.tokenize.replay import Replay, replay
 from corpusmill.tokenize.rule import Derivation, Rule, epoch_spans
-from corpusmill.tokenize.shards import DTYPES, TokensManifest, shard_path
+from corpusmill.tokenize.shards import DTYPES, TokensManifest, load_model, shard_path
 from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
 
 Mode = Literal["quick", "sample", "full"]
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _BIJECTION_CHUNK = 1 << 20  # indices tried at once; quick and sample try one chunk of an epoch, full all
 _RESTORE_ORDER = "restore order/ from a copy, or build it again (its root then shows whether it is the same)"
@@ -73,15 +71,6 @@ def _read(path: str, remedy: str, columns: list[str] | None = None) -> pa.Table:
         raise _fail("not a readable Parquet file", path, str(error)[:200], remedy) from error
 
 
-def _load(kind: type[ModelT], path: str) -> ModelT:
-    try:
-        return kind.model_validate_json(storage.read_bytes(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        seen = f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
-        raise _fail("the file does not fit its format", path, seen, _RESTORE_ORDER) from error
-
-
 class _Verifier:
     """The checks of one order. Files are read when the first check asks for them."""
 
@@ -113,11 +102,11 @@ class _Verifier:
 
     @cached_property
     def _summary(self) -> OrderSummary:
-        return _load(OrderSummary, storage.join(self._order, "order.json"))
+        return load_model(OrderSummary, storage.join(self._order, "order.json"))
 
     @cached_property
     def _rule(self) -> Rule:
-        return _load(Rule, self._rule_path)
+        return load_model(Rule, self._rule_path)
 
     @cached_property
     def _documents(self) -> pa.Table:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from stranger import StrangersOrder
-from token_runs import small_config
+from token_runs import make_tokens, small_config
 
 from corpusmill.core.errors import ConfigError, InputError
 from corpusmill.tokenize import order as order_module
@@ -143,9 +143,19 @@ def test_table_schema(token_run: Path) -> None:
 def test_corpus_smaller_than_a_batch(own_run: Path) -> None:
     with pytest.raises(ConfigError, match="less than one batch"):
         build(own_run, "order", small_config(batch_size=100_000))
-    with pytest.raises(ConfigError, match="0 documents"):
-        build(own_run, "order", small_config(source="books"))
     assert build(own_run, "order", small_config(batch_size=2000, steps=2)).steps == 2  # epochs may meet in a batch
+
+
+def test_source_without_documents(own_run: Path) -> None:
+    with pytest.raises(ConfigError, match="'books'") as caught:
+        build(own_run, "order", small_config(source="books"))
+    assert caught.value.value == ["crawl"]
+
+
+def test_no_documents(own_run: Path) -> None:
+    make_tokens(own_run, {"d-empty": str(own_run / "documents/d-empty.parquet")}, str(own_run / "tokenizer.model"))
+    with pytest.raises(ConfigError, match="no document"):
+        build(own_run, "order", small_config())
 
 
 def test_no_tokens(tmp_path: Path) -> None:

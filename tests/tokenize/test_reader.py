@@ -168,6 +168,12 @@ def test_an_edited_rule_is_refused(own_run: Path) -> None:
         Order.open(str(own_run))
 
 
+def test_a_garbled_summary_is_refused(own_run: Path) -> None:
+    (own_run / "order/order.json").write_text('{"steps": "many"}')
+    with pytest.raises(VerificationFailed, match=r"order\.json"):
+        Order.open(str(own_run))
+
+
 def test_roots_of_another_order_are_refused(own_run: Path, tmp_path: Path) -> None:
     build_order(str(own_run / "tokens"), str(tmp_path / "other"), small_config(key="other"))
     shutil.copy(tmp_path / "other/roots.parquet", own_run / "order/roots.parquet")
