@@ -174,9 +174,13 @@ def _steps_sentence(life: lives.Life, steps: list[dict[str, Any]] | None) -> str
 
 def verify(
     run: str = RUN,
-    quick: bool = typer.Option(False, "--quick", help="Sizes and counts only."),
+    quick: bool = typer.Option(
+        False, "--quick", help="Sizes and counts; of the order also its hashes, without the token shards."
+    ),
     full: bool = typer.Option(False, "--full", help="Every byte (default)."),
-    sample: int = typer.Option(0, min=0, help="Hashes of all files, and this many steps of the order."),
+    sample: int = typer.Option(
+        0, min=0, help="All hashes but those of the token shards, and this many steps of the order."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Proves a run: hashes, conservation, and rule = table = token bytes. Exit code 1 if anything is wrong.

@@ -10,6 +10,8 @@ import typer
 from corpusmill import __version__
 from corpusmill.core.errors import CorpusmillError, InternalError
 
+_STOPPED = 130  # exit code of a program that SIGINT ended
+
 app = typer.Typer(
     name="corpusmill",
     help="Refines Common Crawl WARCs into a corpus, token shards and an exact training order that anyone can audit.",
@@ -44,7 +46,7 @@ def _register() -> None:
 
 
 def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 1 data, 2 user, 3 infrastructure, 4 a bug."""
+    """Runs the command line. Exit codes: 0 done, 1 data, 2 user, 3 infrastructure, 4 a bug, 130 Ctrl-C."""
     _register()
     try:
         app()
@@ -52,8 +54,10 @@ def main() -> None:
         if isinstance(error, InternalError):
             traceback.print_exc()
         _fail(f"error: {error}", error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; the same command goes on where this one stopped", 130)
+    except SystemExit as end:
+        if end.code == _STOPPED:  # typer makes this of a KeyboardInterrupt
+            _fail("stopped; the same command goes on where this one stopped", _STOPPED)
+        raise
     except Exception:
         traceback.print_exc()
         _fail("error: this is a bug in corpusmill; please report it with the lines above", 4)
