@@ -63,7 +63,7 @@ def find(
     for document in found["documents"]:
         print(f"{document['doc_id']}  {document['url']}")
         if not document["hits"]:
-            print(f"  never in the {total} steps")
+            print(f"  never in the {total} steps: {document['never']}")
         for hit in document["hits"]:
             masked = ", masked" if hit["masked"] else ""
             print(f"  step {hit['step']} / {total}  slot {hit['slot']}  {hit['tokens']} tokens{masked}")

@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpusmill.core.errors import InfrastructureError, InputError
+from corpusmill.core.errors import InfrastructureError, InputError, UserError
 
 _COPY_BYTES = 1 << 20
 
@@ -32,6 +32,25 @@ def is_local(path: str) -> bool:
 def local_path(path: str) -> Path:
     """`path` without the `file://` scheme."""
     return Path(path.removeprefix("file://"))
+
+
+def _filesystem(path: str) -> tuple[Any, str]:
+    """The fsspec file system of `path`, and the path in it. Raises UserError when its package is not installed."""
+    try:
+        return fsspec.core.url_to_fs(path)  # type: ignore[no-any-return]
+    except (ImportError, ValueError) as error:  # ValueError: an unknown scheme
+        raise UserError(
+            "this kind of address cannot be opened",
+            where=path,
+            value=str(error),
+            remedy="pip install 'corpusmill[cloud]' for https:// and s3://; others need their fsspec package",
+        ) from error
+
+
+def _open_remote(path: str) -> IO[bytes]:
+    fs, inner = _filesystem(path)
+    file: IO[bytes] = fs.open(inner, "rb")
+    return file
 
 
 def join(root: str, *parts: str) -> str:
@@ -53,7 +72,7 @@ def exists(path: str) -> bool:
     """Whether a file or folder is there."""
     if is_local(path):
         return local_path(path).exists()
-    fs, inner = fsspec.core.url_to_fs(path)
+    fs, inner = _filesystem(path)
     return bool(fs.exists(inner))
 
 
@@ -62,7 +81,7 @@ def size_bytes(path: str) -> int:
     try:
         if is_local(path):
             return local_path(path).stat().st_size
-        fs, inner = fsspec.core.url_to_fs(path)
+        fs, inner = _filesystem(path)
         size = fs.size(inner)
     except FileNotFoundError as error:
         raise InputError("no such file", where=path, remedy="check the path or URL") from error
@@ -75,7 +94,7 @@ def size_bytes(path: str) -> int:
 def open_read(path: str) -> Iterator[IO[bytes]]:
     """A seekable binary reader. Raises InputError when the file does not exist."""
     try:
-        file: IO[bytes] = open(local_path(path), "rb") if is_local(path) else fsspec.open(path, "rb").open()
+        file: IO[bytes] = open(local_path(path), "rb") if is_local(path) else _open_remote(path)
     except FileNotFoundError as error:
         raise InputError("no such file", where=path, remedy="check the path or URL") from error
     with file:
@@ -97,7 +116,8 @@ def read_text(path: str) -> str:
 def open_write(path: str) -> Iterator[IO[bytes]]:
     """A binary writer whose file appears at `path` when the block ends without an error, and not before."""
     if not is_local(path):
-        with fsspec.open(path, "wb") as file:
+        fs, inner = _filesystem(path)
+        with fs.open(inner, "wb") as file:
             yield file
         return
     target = local_path(path)
@@ -147,7 +167,7 @@ def list_files(folder: str, suffix: str = "") -> list[str]:
             return []
         names = [p.name for p in root.iterdir() if p.is_file()]
     else:
-        fs, inner = fsspec.core.url_to_fs(folder)
+        fs, inner = _filesystem(folder)
         if not fs.exists(inner):
             return []
         names = [file_name(p) for p in fs.ls(inner, detail=False)]
@@ -158,7 +178,7 @@ def glob(pattern: str) -> list[str]:
     """Sorted paths that match `pattern` (`**` spans folders); the pattern itself when it has no wildcard."""
     if not any(c in pattern for c in "*?["):
         return [pattern]
-    fs, inner = fsspec.core.url_to_fs(pattern)
+    fs, inner = _filesystem(pattern)
     found = sorted(fs.glob(inner))
     return [str(p) if is_local(pattern) else fs.unstrip_protocol(p) for p in found]
 
@@ -168,7 +188,7 @@ def remove(path: str) -> None:
     if is_local(path):
         local_path(path).unlink(missing_ok=True)
         return
-    fs, inner = fsspec.core.url_to_fs(path)
+    fs, inner = _filesystem(path)
     if fs.exists(inner):
         fs.rm(inner)
 
