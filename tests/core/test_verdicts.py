@@ -1,0 +1,90 @@
+"""What a stage says about rows becomes tables that add up."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corpusmill.core import documents
+from corpusmill.core.verdicts import Verdicts
+
+
+def _table(rows: int) -> pa.Table:
+    return pa.table(
+        {
+            "doc_id": pa.array([f"a.warc.gz:{i}" for i in range(rows)], pa.string()),
+            "url": pa.array([f"https://example.org/{i}" for i in range(rows)], pa.string()),
+            "warc_file": pa.array(["a.warc.gz"] * rows, pa.string()),
+            "warc_offset": pa.array(range(rows), pa.int64()),
+        }
+    )
+
+
+@given(st.lists(st.sampled_from(["keep", "remove", "quarantine"]), max_size=20))
+def test_every_row_has_one_fate(fates: list[str]) -> None:
+    table = _table(len(fates))
+    verdicts = Verdicts("quality", table)
+    for row, fate in enumerate(fates):
+        if fate == "remove":
+            verdicts.remove(row, "words_min", value=row, threshold=50, text="x" * row)
+        elif fate == "quarantine":
+            verdicts.quarantine(row, "crashed", "signal 11", text="y" * row)
+    result = verdicts.result()
+    assert verdicts.surviving == [i for i, fate in enumerate(fates) if fate == "keep"]
+    for fate, part in (("keep", result.kept), ("remove", result.removed), ("quarantine", result.quarantined)):
+        expected = [f"a.warc.gz:{i}" for i, f in enumerate(fates) if f == fate]
+        assert part.column("doc_id").to_pylist() == expected
+    assert result.removed.schema == documents.REMOVAL
+    assert result.quarantined.schema == documents.QUARANTINE
+    removed = [i for i, f in enumerate(fates) if f == "remove"]
+    assert result.removed.column("characters").to_pylist() == removed
+
+
+def test_a_removal_tells_everything() -> None:
+    verdicts = Verdicts("minhash", _table(2))
+    verdicts.remove(
+        1,
+        "near_duplicate",
+        value=0.9,
+        threshold=0.75,
+        detail="band 3",
+        twin="a.warc.gz:0",
+        text="abcdef",
+        excerpt_start=2,
+    )
+    assert verdicts.result().removed.to_pylist() == [
+        {
+            "doc_id": "a.warc.gz:1",
+            "url": "https://example.org/1",
+            "stage": "minhash",
+            "rule": "near_duplicate",
+            "value": 0.9,
+            "threshold": 0.75,
+            "detail": "band 3",
+            "twin": "a.warc.gz:0",
+            "excerpt": "cdef",
+            "characters": 6,
+        }
+    ]
+
+
+def test_a_quarantined_row_says_where_it_lies() -> None:
+    verdicts = Verdicts("extract", _table(2))
+    verdicts.quarantine(1, "cpu_time", "over 10 s")
+    (row,) = verdicts.result().quarantined.to_pylist()
+    assert (row["warc_file"], row["warc_offset"]) == ("a.warc.gz", 1)
+    assert (row["stage"], row["reason"], row["detail"], row["characters"]) == ("extract", "cpu_time", "over 10 s", 0)
+
+
+def test_edits_replace_the_kept_rows() -> None:
+    table = _table(3)
+    verdicts = Verdicts("lines", table)
+    verdicts.remove(0, "corrected_words")
+    verdicts.cut(2, "counter", 4, 9, "3 views")
+    edited = table.slice(1, 2).append_column("text", pa.array(["a", "b"]))
+    result = verdicts.result(edited)
+    assert result.kept is edited
+    expected = {"doc_id": "a.warc.gz:2", "stage": "lines", "rule": "counter", "start": 4, "end": 9, "text": "3 views"}
+    assert result.spans.to_pylist() == [expected]
+    assert result.clusters is None
