@@ -24,3 +24,14 @@ def shared_crawl() -> Path:
 def lid_model() -> Path:
     """The language model, fetched once into the user's folder of models."""
     return Path(models.fetch("lid.176"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, lid_model: Path) -> Path:
+    """The quickstart recipe on the sample crawl, without training, two workers. Shared: tests only read it."""
+    import sample_runs
+
+    run = tmp_path_factory.mktemp("finished") / "run"
+    done = sample_runs.command("run", sample_runs.RECIPE, "--out", run, "--workers", "2", "--set", "train=null")
+    assert done.returncode == 0, done.stderr
+    return run
