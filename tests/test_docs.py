@@ -148,6 +148,14 @@ def check_command_line(words: list[str], group: TyperGroup, line: str) -> None:
             assert word.partition("=")[0] in known | {"--help", "-h"}, f"{line}: {word}"
 
 
+def test_examples_in_help_texts_name_options_that_exist(command_line: TyperGroup) -> None:
+    for name, command in commands(command_line):
+        example = re.search(r"Example: (corpusmill .+?)(?:\n\n|$)", command.help or "", flags=re.DOTALL)
+        assert example is not None, name
+        line = " ".join(example.group(1).split())
+        check_command_line(shlex.split(line)[1:], command_line, line)
+
+
 def test_the_json_that_is_shown_has_the_keys_that_are_printed() -> None:
     from corpusmill.core.artifacts import Counts
     from corpusmill.pipeline.explain import Fate
