@@ -6,9 +6,11 @@ commands that only read files do not wait for it.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +43,6 @@ class Engine:
         self._workers = workers
         self._address = address
         self._owns_session = False
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Engine:
         if "ray" not in sys.modules and not self._address:
@@ -75,8 +76,10 @@ class Engine:
     def _use_private_token(self) -> None:
         # Ray turns token authentication on for local clusters and would write the token to the home folder, where
         # later `ray start` commands trip over it; a private token leaves no trace.
-        self._scratch = tempfile.TemporaryDirectory(prefix="corpusmill-ray-", ignore_cleanup_errors=True)
-        token = Path(self._scratch.name) / "token"
+        # It lives as long as this process: a later session in it reads the same file.
+        scratch = tempfile.mkdtemp(prefix="corpusmill-ray-")
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        token = Path(scratch) / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         os.environ.setdefault("RAY_AUTH_MODE", "token")
