@@ -6,6 +6,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,6 +73,24 @@ def load_script(path: str) -> ModuleType:
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one call of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """stdout, which must be JSON and nothing else."""
+        assert self.code in (0, 1), self.err
+        return json.loads(self.out)
+
+
+Mill = Callable[..., Result]
 
 
 kill_run = load_script("bench/kill_run.py")
