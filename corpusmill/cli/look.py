@@ -147,8 +147,11 @@ def explain(
         return
     for life in found:
         print(f"{life.doc_id}\n{life.url}\n")
-        columns = ["stage", "outcome", "rule", "value", "threshold", "detail", "twin"]
+        columns = ["stage", "outcome", "rule", "value", "threshold", "detail"]
         print_table(columns, [[fate.to_json()[c] for c in columns] for fate in life.fates], ["value", "threshold"])
+        for fate in life.fates:
+            if fate.twin is not None:  # on a line of its own, so that it can be copied
+                print(f"\nkept copy: {fate.twin}")
         print(_steps_sentence(life, steps[life.doc_id]))
         if life.text:
             print("\n  " + life.text[:300].replace("\n", "\n  "))
