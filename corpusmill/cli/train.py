@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from corpusmill.core.errors import ConfigError, InfrastructureError
+from corpusmill.core.errors import ConfigError
 from corpusmill.pipeline.products import train_run
 from corpusmill.pipeline.status import open_run
 from corpusmill.training_hook.config import TrainConfig
@@ -32,8 +32,4 @@ def train(
         settings = resolved.train
     else:
         raise ConfigError("the recipe has no `train` section", where=run, remedy="--config FILE")
-    code = train_run(run, settings, nproc, resume=resume)
-    if code != 0:
-        raise InfrastructureError(
-            "training stopped before its last step", where=run, value=code, remedy=f"corpusmill train {run} --resume"
-        )
+    train_run(run, settings, nproc, resume=resume)

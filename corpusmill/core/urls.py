@@ -80,7 +80,8 @@ def host(url: str) -> str:
 def registered_domain(url_or_host: str) -> str:
     """The part of a host that was registered, e.g. `example.co.uk`; "" for an IP address, a bare suffix or no host.
 
-    Private suffixes (`github.io`, `blogspot.com`) count as ordinary domains, as in most link graphs.
+    Private suffixes (`github.io`, `blogspot.com`) count as ordinary domains, as in most link graphs. Where no rule of
+    the public suffix list fits (`.example`, an internal name), the last label is the suffix: the list's own default.
     """
     if "://" not in url_or_host:
         url_or_host = f"http://{url_or_host}/"
@@ -92,7 +93,10 @@ def registered_domain(url_or_host: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def _registered(hostname: str) -> str:
-    return str(_suffixes(hostname).top_domain_under_public_suffix)
+    parts = _suffixes(hostname)
+    if not parts.suffix and parts.subdomain:
+        return f"{parts.subdomain.rpartition('.')[2]}.{parts.domain}"
+    return str(parts.top_domain_under_public_suffix)
 
 
 def dedup_key(url: str) -> str:

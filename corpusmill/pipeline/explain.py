@@ -135,7 +135,8 @@ def _life(chain: Chain, shard: Shard, doc_id: str) -> Life | None:
             if row is None:
                 return None
             known, url, text = True, row["url"], row["text"]
-    return Life(doc_id, url, fates, text) if known else None
+    stopped = fates[-1].outcome == "not run"
+    return Life(doc_id, url, fates, text) if known or stopped else None
 
 
 def _row(path: str, doc_id: str) -> dict[str, Any] | None:

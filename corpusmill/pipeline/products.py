@@ -13,7 +13,7 @@ from typing import Any
 
 from corpusmill.core import artifacts, storage
 from corpusmill.core.artifacts import Counts, FileEntry, ShardManifest, StageFolder, Tally
-from corpusmill.core.errors import InfrastructureError, InternalError
+from corpusmill.core.errors import CorpusmillError, DataError, InfrastructureError, InternalError, UserError
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog
@@ -221,25 +221,32 @@ class Products:
         """Trains on the order with the recipe's `train` section; goes on from the newest checkpoint unless `force`."""
         assert self._recipe.train is not None
         reporter.say(f"train: {self._recipe.train_processes} processes")
-        code = train_run(self._run, self._recipe.train, self._recipe.train_processes, resume=not force)
-        if code != 0:
-            raise InfrastructureError(
-                "training stopped before its last step",
-                where=self._run,
-                value=code,
-                remedy=f"corpusmill train {self._run} --nproc {self._recipe.train_processes} --resume",
-            )
+        train_run(self._run, self._recipe.train, self._recipe.train_processes, resume=not force)
 
 
-def train_run(run: str, config: TrainConfig, nproc: int, *, resume: bool) -> int:
-    """Trains on the order of `run` in `nproc` processes; returns the exit code.
+# What the trainer's exit codes mean to those who called it.
+_TRAINER_ERRORS: dict[int, tuple[type[CorpusmillError], str]] = {
+    1: (DataError, "the data do not match their hashes, or the loss is not finite"),
+    2: (UserError, "the training configuration or checkpoint does not fit this order"),
+    3: (InfrastructureError, "training was stopped before its last step"),
+}
+
+
+def train_run(run: str, config: TrainConfig, nproc: int, *, resume: bool) -> None:
+    """Trains on the order of `run` in `nproc` processes; returns when the last step is done.
 
     Imports torch only now: everything else runs without it.
+    Raises DataError, UserError, InfrastructureError or InternalError by the trainer's exit code.
     """
     try:
         from corpusmill.training_hook.launch import launch
     except ModuleNotFoundError as error:
-        raise InfrastructureError(
-            "training needs torch, which is not installed", value=error.name, remedy="pip install 'corpusmill[train]'"
+        raise UserError(
+            "training needs a package that is not installed", value=error.name, remedy="pip install 'corpusmill[train]'"
         ) from error
-    return launch(run, config, nproc, resume)
+    code = launch(run, config, nproc, resume)
+    if code != 0:
+        kind, what = _TRAINER_ERRORS.get(code, (InternalError, f"the trainer left with code {code}"))
+        raise kind(
+            what, where=run, remedy=f"see the lines above; corpusmill train {run} --nproc {nproc} --resume goes on"
+        )

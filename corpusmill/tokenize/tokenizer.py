@@ -59,14 +59,14 @@ class Tokenizer:
                 "not a SentencePiece model",
                 where=where,
                 value=str(error),
-                remedy="give the .model file that `corpusmill tokenizer train` wrote",
+                remedy="give a .model file, e.g. RUN/tokenizer/tokenizer.model of another run",
             ) from error
         self._mark = [self._model.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE_MARK.encode()]
         if self._model.eos_id() < 0 or self._model.unk_id() in self._mark:
             raise InputError(
                 "the tokenizer has no end-of-document token or no byte pieces",
                 where=where,
-                remedy="train it with `corpusmill tokenizer train`, or with eos_id >= 0 and byte_fallback",
+                remedy="use RUN/tokenizer/tokenizer.model of another run, or one trained with eos_id and byte_fallback",
             )
 
     @classmethod

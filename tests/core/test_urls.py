@@ -38,6 +38,8 @@ def test_normalise(url: str, expected: str | None) -> None:
         ("192.0.2.7", ""),
         ("http://[2001:db8::1]/", ""),
         ("localhost", ""),
+        ("a.b.kettle.example", "kettle.example"),
+        ("wiki.internal", "wiki.internal"),
         ("co.uk", ""),
         ("", ""),
     ],
