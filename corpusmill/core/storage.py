@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from corpusmill.core.errors import InfrastructureError, InputError, UserError
 
 _COPY_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # what open_write makes
 
 
 def is_local(path: str) -> bool:
@@ -191,6 +193,14 @@ def remove(path: str) -> None:
     fs, inner = _filesystem(path)
     if fs.exists(inner):
         fs.rm(inner)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Deletes the temporary files that killed writers left anywhere under a local `folder`."""
+    if is_local(folder):
+        for path in local_path(folder).rglob(".*.tmp"):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int = 16_384) -> bytes:

@@ -85,6 +85,8 @@ class Engine:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # What outlives a killed command looks for its head no longer than this; a local head never comes back.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
     def __exit__(

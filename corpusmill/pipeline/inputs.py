@@ -20,7 +20,6 @@ from corpusmill.stages.warc import Slice, plan_slices
 
 _SAMPLED_BYTES = 65_536
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
-_WARC_SUFFIX = re.compile(r"\.w?arc(\.gz)?$")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def plan_shards(paths: Sequence[str], crawl: str, slice_bytes: int) -> list[Shar
     shards = []
     for path in paths:
         identity = _identity(path)
-        stem = _UNSAFE.sub("_", _WARC_SUFFIX.sub("", storage.file_name(path)))
+        stem = _UNSAFE.sub("_", storage.file_name(path))  # with its suffixes: a.warc.gz and a.arc.gz are two files
         for piece in plan_slices(path, crawl, slice_bytes):
             shards.append(Shard(f"{stem}--{piece.index:04d}", f"{identity}:{piece.start}-{piece.end}", piece))
     shards.sort(key=lambda shard: shard.name)

@@ -46,7 +46,7 @@ class Refinery:
                 jobs.append(DocumentJob(chain, shard, first, end))
         if jobs:
             # The largest first: a long one must not be the last.
-            jobs.sort(key=lambda job: job.shard.slice.start - job.shard.slice.end)
+            jobs.sort(key=_bytes, reverse=True)
             label = f"{chain.steps[min(j.first for j in jobs)].name} .. {chain.steps[end - 1].name}"
             self._documents(label, jobs)
         self._mend_slices(end)  # also without jobs: an earlier call may have been stopped before it came here
@@ -54,11 +54,18 @@ class Refinery:
             self._finish(index)
 
     def _documents(self, label: str, jobs: Sequence[DocumentJob]) -> None:
-        for _, done in self.engine.map(
+        seen: dict[str, Counts] = {}
+        bytes_seen, bytes_total = 0, sum(_bytes(job) for job in jobs)
+        for job, done in self.engine.map(
             label, run_document_job, jobs, lambda job: job.shard.name, lambda done: _kept(done[-1])
         ):
+            bytes_seen += _bytes(job)
             for item in done:
                 self._log(item)
+                seen[item.stage] = seen.get(item.stage, Counts()) + item.counts
+                # Stops when the budget would be exceeded even if nothing more went wrong: not at one bad file.
+                expected = seen[item.stage].into.documents * bytes_total / max(1, bytes_seen)
+                check_budget(item.stage, seen[item.stage], self.budget, expected)
 
     def _mend_slices(self, end: int) -> None:
         """Runs slices again that began at a false record start.
@@ -128,18 +135,26 @@ class Refinery:
         chain.folder(index).finish(step.fingerprint, step.config, [s.name for s in chain.shards])
 
 
-def check_budget(stage: str, counts: Counts, budget: ErrorBudget) -> None:
-    """Raises ErrorBudgetExceeded when a stage quarantined more than the budget allows."""
+def check_budget(stage: str, counts: Counts, budget: ErrorBudget, expected: float | None = None) -> None:
+    """Raises ErrorBudgetExceeded when a stage quarantined more than the budget allows.
+
+    expected: documents that the stage will have seen at its end; None = those of `counts`, it is at its end.
+    """
     bad = sum(t.documents for t in counts.quarantined.values())
-    share = 100.0 * bad / max(1, counts.into.documents)
+    share = 100.0 * bad / max(1.0, expected or counts.into.documents)
+    seen = f"{'' if expected is None else 'the first '}{counts.into.documents} documents"
     if bad > budget.records and share > budget.percent:
         worst = max(counts.quarantined, key=lambda reason: counts.quarantined[reason].documents)
         raise ErrorBudgetExceeded(
-            f"stage {stage} quarantined {bad} of {counts.into.documents} documents ({share:.2f} %), most for {worst}",
+            f"stage {stage} quarantined {bad} of {seen} (at least {share:.2f} % in all), most for {worst}",
             where=f"stages/{stage}/quarantine",
             value=f"budget: {budget.records} records and {budget.percent} %",
             remedy=f"corpusmill inspect RUN {stage} --table quarantine; or --set error_budget.percent=...",
         )
+
+
+def _bytes(job: DocumentJob) -> int:
+    return job.shard.slice.end - job.shard.slice.start
 
 
 def _kept(done: Done) -> str:

@@ -119,6 +119,7 @@ def _execute(
         # Ray's workers are gone by now: the trainer has the cores to itself.
         if "train" in names[max(first, steps) : end]:
             products.train(reporter, force=selection.force)
+        storage.remove_leftovers(chain.run)
         events.write("end")
     except BaseException as error:
         events.write("failed", error=type(error).__name__, message=str(error))

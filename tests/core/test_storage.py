@@ -123,3 +123,14 @@ def test_parquet_round_trip_and_no_columns_out_of_the_path(tmp_path: Path) -> No
     assert storage.read_parquet(path).equals(table)
     assert storage.read_parquet(path, ["b"]).column_names == ["b"]
     assert storage.read_parquet(path, ["a"], filters=[("a", ">", 1)]).column("a").to_pylist() == [3, 2]
+
+
+def test_leftovers_of_killed_writers_go_and_nothing_else(tmp_path: Path) -> None:
+    leftover = tmp_path / "out" / f".a.parquet.{'0' * 32}.tmp"
+    others = [tmp_path / "out" / "a.parquet", tmp_path / ".notes.tmp", tmp_path / "b.tmp"]
+    leftover.parent.mkdir()
+    for path in (leftover, *others):
+        path.write_bytes(b"x")
+    storage.remove_leftovers(str(tmp_path))
+    assert not leftover.exists()
+    assert all(path.exists() for path in others)

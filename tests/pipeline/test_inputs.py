@@ -46,15 +46,20 @@ def test_one_file_name_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_files_that_give_one_shard_name_are_refused(tmp_path: Path) -> None:
-    paths = [_write(tmp_path / name, b"1") for name in ("a.warc", "a.warc.gz")]
+    paths = [_write(tmp_path / name, b"1") for name in ("a b.warc", "a_b.warc")]
     with pytest.raises(InputError, match="one shard name"):
         inputs.plan_shards(paths, "", 100)
+
+
+def test_files_that_differ_in_their_suffix_have_shards_of_their_own(tmp_path: Path) -> None:
+    paths = [_write(tmp_path / name, b"1") for name in ("a.arc.gz", "a.warc", "a.warc.gz")]
+    assert len({s.name for s in inputs.plan_shards(paths, "", 100)}) == 3
 
 
 def test_slices_cover_the_file_once(tmp_path: Path) -> None:
     path = _write(tmp_path / "CC-MAIN 1.warc.gz", os.urandom(1000))
     shards = inputs.plan_shards([path], "CRAWL", 300)
-    assert [s.name for s in shards] == [f"CC-MAIN_1--{i:04d}" for i in range(3)]
+    assert [s.name for s in shards] == [f"CC-MAIN_1.warc.gz--{i:04d}" for i in range(3)]
     assert [s.slice.start for s in shards] == [0, *[s.slice.end for s in shards[:-1]]]
     assert shards[-1].slice.end == 1000
     assert len({s.identity for s in shards}) == 3
