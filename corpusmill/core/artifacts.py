@@ -225,7 +225,6 @@ class StageFolder:
             for path in storage.list_files(storage.join(self.root, kind), suffix):
                 if storage.file_name(path).removesuffix(suffix) not in keep:
                     storage.remove(path)
-        storage.write_parquet(storage.join(self.root, "ledger.parquet"), ledger(manifests))
         total = sum((m.counts for m in manifests), Counts())
         body = {
             "stage": self.name,
@@ -235,7 +234,12 @@ class StageFolder:
             "counts": total.model_dump(),
             "files": {e.path: e.sha256 for m in manifests for e in m.files.values()},
         }
-        storage.write_bytes(storage.join(self.root, "manifest.json"), canonical_json(body) + b"\n")
+        data = canonical_json(body) + b"\n"
+        path = storage.join(self.root, "manifest.json")
+        if storage.exists(path) and storage.read_bytes(path) == data:
+            return  # finished before, and nothing has changed since
+        storage.write_parquet(storage.join(self.root, "ledger.parquet"), ledger(manifests))
+        storage.write_bytes(path, data)
 
 
 def ledger(manifests: Iterable[ShardManifest]) -> pa.Table:

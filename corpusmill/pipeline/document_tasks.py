@@ -75,17 +75,16 @@ def run_document_job(job: DocumentJob) -> list[Done]:
     chain = job.chain
     ledgers = {i: _Ledger() for i in range(job.first, job.end)}
     facts: dict[str, Any] = {}
-    for batch, entered in _source(job, ledgers, facts):
+    for batch in _source(job, ledgers, facts):
         table = batch
-        for index in range(max(entered, 1), job.end):
+        for index in range(max(job.first, 1), job.end):
             step = chain.steps[index]
             stage = document_stage(step.name, step.config)
             into = tally(table)
             started = time.perf_counter()
             result = stage.process(table)
-            if index in ledgers:
-                ledgers[index].seconds += time.perf_counter() - started
-                ledgers[index].add(into, result, stored=step.stored)
+            ledgers[index].seconds += time.perf_counter() - started
+            ledgers[index].add(into, result, stored=step.stored)
             table = result.kept
     # The manifests of an earlier reading go first, the last step's before all: what a killed worker leaves is of one
     # reading, from the first step on.
@@ -94,8 +93,8 @@ def run_document_job(job: DocumentJob) -> list[Done]:
     return [_commit(job, index, ledgers[index], facts if index == 0 else {}) for index in range(job.first, job.end)]
 
 
-def _source(job: DocumentJob, ledgers: dict[int, _Ledger], facts: dict[str, Any]) -> Iterator[tuple[pa.Table, int]]:
-    """Batches of documents, and the step that each must enter next.
+def _source(job: DocumentJob, ledgers: dict[int, _Ledger], facts: dict[str, Any]) -> Iterator[pa.Table]:
+    """Batches of the documents that enter the job's first step; of records, where that is behind the WARC step.
 
     They come from the nearest stored step before `first`, or from the WARC. Steps between that only filtered are not
     run again: their removals are applied.
@@ -105,9 +104,9 @@ def _source(job: DocumentJob, ledgers: dict[int, _Ledger], facts: dict[str, Any]
     if source is not None:
         table = chain.kept(job.first - 1, shard.name)
         for start in range(0, table.num_rows, _BATCH_ROWS):
-            yield table.slice(start, _BATCH_ROWS), job.first
+            yield table.slice(start, _BATCH_ROWS)
         if table.num_rows == 0:
-            yield table, job.first
+            yield table
         return
     first_offset = job.first_offset
     if job.first > 0:
@@ -126,7 +125,7 @@ def _source(job: DocumentJob, ledgers: dict[int, _Ledger], facts: dict[str, Any]
             rows = result.kept.num_rows + result.removed.num_rows + result.quarantined.num_rows
             ledgers[0].seconds += seconds
             ledgers[0].add(Tally(documents=rows), result, stored=False)
-        yield chain.without_dropped(result.kept, 1, max(job.first, 1), shard.name), max(job.first, 1)
+        yield chain.without_dropped(result.kept, 1, max(job.first, 1), shard.name)
     facts.update(reader.facts)
 
 
