@@ -40,7 +40,12 @@ def launch(run: str, config: TrainConfig, nproc: int, resume: bool) -> int:
     Raises:
         UserError: the run cannot be trained as asked, e.g. resumed on another order. Nothing was started.
     """
-    start_of(run, open_order(run), config, resume)  # refuses before anything is started
+    order = open_order(run)
+    _, start = start_of(run, order, config, resume)  # refuses before anything is started
+    steps = config.steps or order.steps
+    if start is not None and start.next_step >= steps:
+        print(f"all {steps} steps are done", file=sys.stderr)
+        return 0
     path = storage.join(run, "train", "config.json")
     storage.write_text(path, config.model_dump_json(indent=1) + "\n")
     # The launcher keeps the rendezvous store and the children only join it: no port is free now and taken later.
