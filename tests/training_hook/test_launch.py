@@ -74,6 +74,13 @@ def test_the_number_of_processes_does_not_change_what_is_fed(
     assert list(losses(two).values()) == pytest.approx(list(losses(one).values()), rel=WORLD_SIZE_TOLERANCE)
 
 
+def test_a_finished_run_is_not_started_again(two: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (Path(two) / "train" / "lineage.json").read_bytes()
+    assert launch(two, CONFIG, 2, True) == 0
+    assert f"all {ORDER_STEPS} steps are done" in capsys.readouterr().err
+    assert (Path(two) / "train" / "lineage.json").read_bytes() == before
+
+
 @linux
 def test_a_killed_process_then_resume_is_bitwise(two: str, new_run: Callable[[], str]) -> None:
     run = new_run()
