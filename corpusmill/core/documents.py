@@ -116,6 +116,25 @@ def excerpt(text: str, start: int = 0) -> str:
     return text[start : start + EXCERPT_CHARACTERS]
 
 
+def without_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """`text` without `spans` (start, end; ascending, disjoint), nothing put between the pieces."""
+    pieces = []
+    kept_from = 0
+    for start, end in spans:
+        pieces.append(text[kept_from:start])
+        kept_from = end
+    return "".join([*pieces, text[kept_from:]])
+
+
+def with_texts(table: pa.Table, texts: list[str], hashes: list[bytes]) -> pa.Table:
+    """`table` with other values in `text` and `content_hash`; its schema stays."""
+    for name, values in (("text", texts), ("content_hash", hashes)):
+        at = table.schema.get_field_index(name)
+        field = table.schema.field(at)
+        table = table.set_column(at, field, pa.array(values, field.type))
+    return table
+
+
 def empty(schema: pa.Schema) -> pa.Table:
     """A table of `schema` without rows."""
     return schema.empty_table()

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from corpusmill.core.documents import with_texts, without_spans
 from corpusmill.core.hashing import Int64Array, content_hash, hash64
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.core.words import writes_spaces
@@ -119,9 +120,9 @@ class Substring(CorpusStep[SubstringConfig]):
                 continue
             for start, end in spans:
                 verdicts.cut(row, "repeated_passage", start, end, text[start:end])
-            texts[row] = without(text, spans)
+            texts[row] = without_spans(text, spans)
             hashes[row] = content_hash(texts[row])
-        return verdicts.result(_edited(table, verdicts.surviving, {"text": texts, "content_hash": hashes}))
+        return verdicts.result(with_texts(table, texts, hashes).take(pa.array(verdicts.surviving, pa.int64())))
 
     def _units(self, text: str, language: str) -> tuple[Units, int]:
         """The units of a text and the shortest repeat in them."""
@@ -136,13 +137,6 @@ def repeated_spans(text: str, units: Units, positions: Int64Array, length: int) 
     return [
         _with_whitespace(text, int(units.starts[a]), int(units.ends[b - 1])) for a, b in zip(first, end, strict=True)
     ]
-
-
-def without(text: str, spans: list[tuple[int, int]]) -> str:
-    """`text` without `spans` (ascending, disjoint), nothing put between the pieces."""
-    starts = [0, *(end for _, end in spans)]
-    ends = [*(start for start, _ in spans), len(text)]
-    return "".join(text[a:b] for a, b in zip(starts, ends, strict=True))
 
 
 def _with_whitespace(text: str, start: int, end: int) -> tuple[int, int]:
@@ -166,14 +160,6 @@ def _by_document(decisions: pa.Table) -> dict[int, Int64Array]:
     order = np.lexsort((positions, documents))
     keys, starts = np.unique(documents[order], return_index=True)
     return dict(zip(keys.tolist(), np.split(positions[order], starts[1:]), strict=True))
-
-
-def _edited(table: pa.Table, rows: list[int], columns: dict[str, list[str] | list[bytes]]) -> pa.Table:
-    """`rows` of `table` with some columns replaced (values for all rows of `table`)."""
-    for name, values in columns.items():
-        field = table.schema.field(name)
-        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
-    return table.take(pa.array(rows, pa.int64()))
 
 
 def _key(doc_id: str) -> int:

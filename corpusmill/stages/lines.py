@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from corpusmill.core import characters, hashing, storage
+from corpusmill.core import characters, documents, hashing, storage
 from corpusmill.core import words as text_words
 from corpusmill.core.hashing import Int64Array
 from corpusmill.core.verdicts import StageResult, Verdicts
@@ -201,7 +201,7 @@ def correct(text: str, language: str, config: LinesConfig, patterns: Patterns) -
             whole = "one_word_line"
         elif num_words[i] <= config.max_edited_words:
             edits = patterns.cuts(line)
-            if edits and not any(c.isalpha() for c in without(line, edits)):
+            if edits and not any(c.isalpha() for c in _without(line, edits)):
                 whole = edits[0].rule
         if whole:
             gone[int(numbers[i])] = whole
@@ -221,14 +221,8 @@ def correct(text: str, language: str, config: LinesConfig, patterns: Patterns) -
     return Corrections(cuts, len(words), flagged, removed)
 
 
-def without(text: str, cuts: Sequence[Cut]) -> str:
-    """`text` without what `cuts` (ascending, not overlapping) take out."""
-    pieces = []
-    kept_from = 0
-    for cut in cuts:
-        pieces.append(text[kept_from : cut.start])
-        kept_from = cut.end
-    return "".join([*pieces, text[kept_from:]])
+def _without(text: str, cuts: Sequence[Cut]) -> str:
+    return documents.without_spans(text, ((cut.start, cut.end) for cut in cuts))
 
 
 def _starting_in(items: Int64Array, starts: Int64Array, ends: Int64Array) -> Int64Array:
@@ -268,7 +262,7 @@ class Lines(DocumentStage[LinesConfig]):
             found = correct(text, language, self.config, self._patterns)
             counted = found.flagged if self.config.count == "flagged" else found.removed
             share = counted / max(1, found.words)
-            kept = without(text, found.cuts)
+            kept = _without(text, found.cuts)
             if share > self.config.max_corrected_words:
                 by_rule = sorted(Counter(cut.rule for cut in found.cuts).items())
                 verdicts.remove(
@@ -285,12 +279,6 @@ class Lines(DocumentStage[LinesConfig]):
                 for rule, start, end in found.cuts:
                     verdicts.cut(row, rule, start, end, text[start:end])
                 texts[row], hashes[row] = kept, hashing.content_hash(kept)
-        return verdicts.result(_with(table, texts, hashes).take(pa.array(verdicts.surviving, pa.int64())))
-
-
-def _with(table: pa.Table, texts: list[str], hashes: list[bytes]) -> pa.Table:
-    for name, values in (("text", texts), ("content_hash", hashes)):
-        at = table.schema.get_field_index(name)
-        field = table.schema.field(at)
-        table = table.set_column(at, field, pa.array(values, field.type))
-    return table
+        return verdicts.result(
+            documents.with_texts(table, texts, hashes).take(pa.array(verdicts.surviving, pa.int64()))
+        )

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpusmill.core import documents
+from corpusmill.core.documents import without_spans
 from corpusmill.core.hashing import content_hash, hash64
 from corpusmill.dedup.local import decide, run_step
 from corpusmill.dedup.normalise import normalised_words
-from corpusmill.dedup.substring import Substring, SubstringConfig, repeated_spans, without
+from corpusmill.dedup.substring import Substring, SubstringConfig, repeated_spans
 
 MIN_WORDS, MIN_CHARACTERS = 3, 4
 
@@ -199,7 +200,7 @@ def test_what_joins_the_pieces(text: str, expected: str) -> None:
     units = normalised_words(text, "en")
     position = next(i for i, start in enumerate(units.starts) if "CUT" in text[start : units.ends[i]])
     spans = repeated_spans(text, units, np.array([position]), 3)
-    assert without(text, spans) == expected
+    assert without_spans(text, spans) == expected
 
 
 def test_no_documents_and_no_repeats() -> None:

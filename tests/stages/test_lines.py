@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from stage_tables import check_conservation, documents_of, gold_texts, japanese_news
 
 from corpusmill.core import words
+from corpusmill.core.documents import without_spans
 from corpusmill.core.hashing import content_hash
 from corpusmill.core.verdicts import StageResult
-from corpusmill.stages.lines import Corrections, Lines, LinesConfig, Patterns, correct, without
+from corpusmill.stages.lines import Corrections, Lines, LinesConfig, Patterns, correct
 
 DEFAULT = LinesConfig()
 PATTERNS = Patterns.read(DEFAULT)
@@ -24,7 +25,7 @@ JAPANESE = "市議会は月曜日の夜に集まり、新しい橋について�
 def corrected(text: str, language: str = "en", config: LinesConfig = DEFAULT) -> tuple[str, list[str]]:
     """What is left of `text` and the rules of its cuts."""
     found = correct(text, language, config, PATTERNS)
-    return without(text, found.cuts), [cut.rule for cut in found.cuts]
+    return without_spans(text, [(c.start, c.end) for c in found.cuts]), [cut.rule for cut in found.cuts]
 
 
 def judged(text: str, language: str = "en", **config: Any) -> StageResult:
