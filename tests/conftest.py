@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from corpusmill.core import models
+
+# No deadline: the first call of a kernel compiles it, and machines of continuous integration are slow at times.
+settings.register_profile("corpusmill", deadline=None)
+settings.load_profile("corpusmill")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -81,7 +81,7 @@ def inspect(
     run: str = RUN,
     stage: str = typer.Argument(..., help="Stage, e.g. extract."),
     number: int = typer.Option(5, "-n", min=1, help="Rows to show."),
-    table: str = typer.Option("out", help="out, removed, quarantine, spans or clusters."),
+    table: str = typer.Option("out", help="out, removed, quarantine, spans, clusters or scores."),
     where: str = typer.Option("", help="SQL condition on the rows (DuckDB)."),
     as_json: bool = JSON,
 ) -> None:

@@ -6,6 +6,7 @@
         quarantine/<shard>.parquet  QUARANTINE rows
         spans/<shard>.parquet       SPAN rows, only from stages that cut text
         clusters/<shard>.parquet    duplicate clusters, only from dedup
+        scores/<shard>.parquet      one row for every document that entered the stage, only from stages that score
         shards/<shard>.json         ShardManifest, written last: a shard without one does not exist
         manifest.json, ledger.parquet   written when every shard is there
 
@@ -29,7 +30,7 @@ from corpusmill.core import documents, storage
 from corpusmill.core.errors import ConservationError
 from corpusmill.core.hashing import canonical_json, digest
 
-KINDS = ("out", "removed", "quarantine", "spans", "clusters")
+KINDS = ("out", "removed", "quarantine", "spans", "clusters", "scores")
 
 LEDGER = pa.schema(
     [
@@ -187,6 +188,12 @@ class StageFolder:
         The old manifest goes first: while files of two fingerprints may lie side by side, the shard does not exist.
         """
         counts.check(f"stage {self.name}, shard {shard}")
+        if "scores" in tables and tables["scores"].num_rows != counts.into.documents:
+            raise ConservationError(
+                f"{counts.into.documents} documents in, but scores of {tables['scores'].num_rows}",
+                where=f"stage {self.name}, shard {shard}",
+                remedy="this is a bug of the stage: please report it with the recipe and the shard",
+            )
         storage.remove(self.manifest_path(shard))
         files: dict[str, FileEntry] = {}
         for kind in KINDS:

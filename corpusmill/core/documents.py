@@ -1,4 +1,4 @@
-"""The Arrow schemas of a record, a document, a removal, a quarantined record and a cut span.
+"""The Arrow schemas of a record, a document, a removal, a quarantined record, a cut span and a table of scores.
 
 Column names live here and nowhere else. The schema of a table never depends on its rows.
 """
@@ -6,7 +6,7 @@ Column names live here and nowhere else. The schema of a table never depends on 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -96,6 +96,29 @@ SPAN = pa.schema(
 )
 
 EXCERPT_CHARACTERS = 200
+
+
+class Cut(NamedTuple):
+    """Code points [start, end) of a text that a rule takes out."""
+
+    rule: str
+    start: int
+    end: int
+
+
+def scores_schema(names: Iterable[str]) -> pa.Schema:
+    """Schema of a table of scores: one row for every document that entered a stage, one column a score.
+
+    A score that a document does not have (the rule does not apply to its language) is NaN.
+    """
+    return pa.schema(
+        [
+            pa.field("doc_id", pa.string(), nullable=False),
+            pa.field("language", pa.string(), nullable=False),
+            pa.field("characters", pa.int64(), nullable=False),  # code points of the text
+            *(pa.field(name, pa.float64(), nullable=False) for name in names),
+        ]
+    )
 
 
 def doc_id(warc_file: str, offset: int) -> str:

@@ -15,6 +15,7 @@ class StageResult:
     """What became of the rows of one table: kept + removed + quarantined = rows in.
 
     clusters: duplicate clusters the rows belong to, only from dedup.
+    scores: one row for every row in, kept or not (documents.scores_schema), only from stages that store scores.
     """
 
     kept: pa.Table
@@ -22,6 +23,7 @@ class StageResult:
     quarantined: pa.Table = field(default_factory=lambda: documents.empty(documents.QUARANTINE))
     spans: pa.Table = field(default_factory=lambda: documents.empty(documents.SPAN))
     clusters: pa.Table | None = None
+    scores: pa.Table | None = None
 
 
 class Verdicts:
@@ -98,7 +100,7 @@ class Verdicts:
             }
         )
 
-    def result(self, kept: pa.Table | None = None) -> StageResult:
+    def result(self, kept: pa.Table | None = None, *, scores: pa.Table | None = None) -> StageResult:
         """The result. `kept` replaces the surviving rows of the input where the stage edits or adds columns."""
         if kept is None:
             kept = self._table.filter(pa.array([not gone for gone in self._gone], pa.bool_()))
@@ -107,6 +109,7 @@ class Verdicts:
             removed=documents.table_of(self._removed, documents.REMOVAL),
             quarantined=documents.table_of(self._quarantined, documents.QUARANTINE),
             spans=documents.table_of(self._spans, documents.SPAN),
+            scores=scores,
         )
 
     @property

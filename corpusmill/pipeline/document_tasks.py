@@ -53,6 +53,7 @@ class _Ledger:
     removed: list[pa.Table] = field(default_factory=list)
     quarantined: list[pa.Table] = field(default_factory=list)
     spans: list[pa.Table] = field(default_factory=list)
+    scores: list[pa.Table] = field(default_factory=list)
     seconds: float = 0.0
 
     def add(self, into: Tally, result: StageResult, *, stored: bool) -> None:
@@ -61,6 +62,8 @@ class _Ledger:
         self.removed.append(result.removed)
         self.quarantined.append(result.quarantined)
         self.spans.append(result.spans)
+        if result.scores is not None:
+            self.scores.append(result.scores)
         if stored:
             self.out.append(result.kept)
 
@@ -138,6 +141,8 @@ def _commit(job: DocumentJob, index: int, ledger: _Ledger, facts: dict[str, Any]
     tables = {"removed": removed, "quarantine": quarantined}
     if spans.num_rows:
         tables["spans"] = spans
+    if ledger.scores:
+        tables["scores"] = pa.concat_tables(ledger.scores)
     if step.stored:
         tables["out"] = documents.concat(ledger.out, output_schema(chain, index))
     counts = Counts.of(ledger.into.documents, ledger.into.characters, ledger.kept, removed, quarantined)

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from corpusmill.core import characters, documents, hashing, storage
 from corpusmill.core import words as text_words
+from corpusmill.core.documents import Cut
 from corpusmill.core.hashing import Int64Array
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.stages.base import DocumentStage, StageConfig
@@ -64,14 +65,6 @@ class LinesConfig(StageConfig):
             self.anywhere_list or str(_LISTS / "line_anywhere.txt"),
             self.counter_list or str(_LISTS / "line_counters.txt"),
         )
-
-
-class Cut(NamedTuple):
-    """Code points [start, end) of a text that a rule takes out."""
-
-    rule: str
-    start: int
-    end: int
 
 
 class Corrections(NamedTuple):

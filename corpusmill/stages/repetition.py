@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, get_args
 
-import pyarrow as pa
 from pydantic import Field, field_validator
 
 from corpusmill.core import words as text_words
-from corpusmill.core.verdicts import StageResult, Verdicts
-from corpusmill.stages.base import DocumentStage, StageConfig
+from corpusmill.core.text import Text
+from corpusmill.stages.base import StageConfig
 from corpusmill.stages.ngrams import duplicates, ngram_characters
+from corpusmill.stages.scored import Bound, Measured, ScoredStage
 
 Rule = Literal[
     "duplicate_line_fraction",
@@ -92,7 +92,7 @@ class RepetitionConfig(StageConfig):
         return threshold
 
 
-def scores(text: str, language: str) -> dict[Rule, float]:
+def scores(text: Text) -> list[float]:
     """The thirteen scores of `text`, each 0..1, in the order of Table A1; 0 for a text without words.
 
     - A line or paragraph (core/words.py: blank ones left out, outer whitespace stripped) is a duplicate when it is a
@@ -112,44 +112,36 @@ def scores(text: str, language: str) -> dict[Rule, float]:
         score exceeds 1. [DEVIATION from datatrove] duplicate n-grams are the exact union, not a greedy scan that jumps
         n words on, and words are compared as words, not joined without a separator.
     """
-    points = text_words.codepoints(text)
-    lines, paragraphs, words = text_words.lines(text), text_words.paragraphs(text), text_words.words(text, language)
     values = [0.0] * len(RULES)
-    for i, items in enumerate((lines, paragraphs)):
-        copies, characters = duplicates(items.hashes(points), items.lengths)
+    for i, items in enumerate((text.lines, text.paragraphs)):
+        copies, characters = duplicates(items.hashes(text.points), items.lengths)
         if copies:
             values[i] = copies / len(items)
             values[i + 2] = characters / int(items.lengths.sum())
-    if len(words):
-        covered = ngram_characters(words.hashes(points), words.lengths)
-        values[4:] = (covered / words.lengths.sum()).tolist()
-    return dict(zip(RULES, values, strict=True))
+    if len(text.words):
+        covered = ngram_characters(text.word_hashes, text.words.lengths)
+        values[4:] = (covered / text.words.lengths.sum()).tolist()
+    return values
 
 
-def verdict(values: Mapping[Rule, float], language: str, config: RepetitionConfig) -> tuple[Rule, float, float] | None:
-    """The first rule of Table A1 whose threshold is exceeded: (rule, value, threshold), or None."""
-    for rule in RULES:
-        threshold = config.threshold(rule, language)
-        if threshold is not None and values[rule] > threshold:
-            return rule, values[rule], threshold
-    return None
+class Repetition(ScoredStage[RepetitionConfig]):
+    """Removes documents in which lines, paragraphs or n-grams repeat; see `scores` for the rules.
 
-
-class Repetition(DocumentStage[RepetitionConfig]):
-    """Removes documents in which lines, paragraphs or n-grams repeat; see `scores` for the rules."""
+    A document goes under the first rule of Table A1 that it breaks.
+    """
 
     name = "repetition"
-    version = 1
+    version = 2
     packages = text_words.PACKAGES
     Config = RepetitionConfig
+    score_names = RULES
+    threshold_keys = frozenset({*RULES, "languages"})
 
-    def process(self, table: pa.Table) -> StageResult:
-        """Removes a row under the first rule it breaks; needs the columns `text` and `language`."""
-        verdicts = Verdicts(self.name, table)
-        rows = zip(table.column("text").to_pylist(), table.column("language").to_pylist(), strict=True)
-        for row, (text, language) in enumerate(rows):
-            found = verdict(scores(text, language), language, self.config)
-            if found:
-                rule, value, threshold = found
-                verdicts.remove(row, rule, value=value, threshold=threshold, text=text)
-        return verdicts.result()
+    def measure(self, text: Text) -> Measured:
+        """The thirteen scores."""
+        return Measured(scores(text))
+
+    def bounds(self, language: str) -> Sequence[Bound]:
+        """The rules that are on in `language`, in the order of Table A1."""
+        limits = [(rule, self.config.threshold(rule, language)) for rule in RULES]
+        return [Bound(rule, rule, ">", limit, rule) for rule, limit in limits if limit is not None]

@@ -1,0 +1,93 @@
+"""A text and everything that rules ask about it: code points, classes, words, lines. Each is found once.
+
+Stages run one after another over the same batch of texts and ask for the same words and lines; `Text.of` remembers the
+texts it saw last, so that what one stage found the next one has. A remembered text is the same as a new one: results
+never depend on what is remembered.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from functools import cached_property
+
+from corpusmill.core import characters, words
+from corpusmill.core.characters import Classes
+from corpusmill.core.hashing import UInt64Array
+from corpusmill.core.words import CodePoints, Spans
+
+
+class Text:
+    """A text in a language (ISO 639-1 code, "" if unknown). All offsets are code points of `string`."""
+
+    def __init__(self, string: str, language: str) -> None:
+        self.string = string
+        self.language = language
+
+    @staticmethod
+    def of(string: str, language: str) -> Text:
+        """The text, remembered from an earlier stage if it is among the last ones of this thread."""
+        return _memory.text(string, language)
+
+    @cached_property
+    def points(self) -> CodePoints:
+        """UTF-32, uint32 (len(string),)."""
+        return words.codepoints(self.string)
+
+    @cached_property
+    def classes(self) -> Classes:
+        """Classes of every code point (core/characters.py), uint8 (len(string),)."""
+        return characters.classes(self.points)
+
+    @cached_property
+    def words(self) -> Spans:
+        """Words by the definition of core/words.py."""
+        return words.words(self.string, self.language)
+
+    @cached_property
+    def word_hashes(self) -> UInt64Array:
+        """Hash of every word, uint64 (k,)."""
+        return self.words.hashes(self.points)
+
+    @cached_property
+    def bare_words(self) -> Spans:
+        """`words` without punctuation at their ends; some may be empty."""
+        return words.without_outer_punctuation(self.words, self.classes)
+
+    @cached_property
+    def lines(self) -> Spans:
+        """Lines that are not blank, without the whitespace around them."""
+        return words.lines(self.string)
+
+    @cached_property
+    def paragraphs(self) -> Spans:
+        """Runs of text between empty lines, without the whitespace around them."""
+        return words.paragraphs(self.string)
+
+    @cached_property
+    def sentences(self) -> Spans:
+        """Runs up to sentence-final punctuation or a line break."""
+        return words.sentences(self.string)
+
+
+class _Memory(threading.local):
+    limit = 4_000_000  # code points; what is found in a text takes some 15 bytes for each
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[tuple[str, str], Text] = OrderedDict()
+        self._size = 0
+
+    def text(self, string: str, language: str) -> Text:
+        key = (string, language)
+        found = self._texts.get(key)
+        if found is not None:
+            self._texts.move_to_end(key)
+            return found
+        found = self._texts[key] = Text(string, language)
+        self._size += len(string)
+        while self._size > self.limit:
+            self._size -= len(self._texts.popitem(last=False)[0][0])
+        return found
+
+
+_memory = _Memory()

@@ -1,0 +1,149 @@
+"""Stages that remove by thresholds on scores: every score is computed once and stored, thresholds act on scores.
+
+The scores of every document that enters such a stage, kept or not, are rows of the stage's table `scores`: so another
+threshold can be tried without running the stage again (`corpusmill tune`).
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from corpusmill.core import documents, hashing
+from corpusmill.core.documents import Cut
+from corpusmill.core.text import Text
+from corpusmill.core.verdicts import StageResult, Verdicts
+from corpusmill.stages.base import ConfigT, DocumentStage
+
+Removes = Literal["<", ">", "<=", ">="]
+_COMPARE: Final[dict[Removes, Callable[[Any, Any], Any]]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+class Bound(NamedTuple):
+    """One rule: a document goes when its `score` is `removes` `limit`; never when it has no such score (NaN).
+
+    setting: the key of the stage's config that sets the limit.
+    """
+
+    rule: str
+    score: str
+    removes: Removes
+    limit: float
+    setting: str
+
+    def broken_by(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which of `values` (float64 (n,), NaN for none) break the rule, bool (n,)."""
+        broken: npt.NDArray[np.bool_] = _COMPARE[self.removes](values, self.limit)
+        return broken
+
+
+class Broken(NamedTuple):
+    """The rule that a document breaks, its score and the limit."""
+
+    rule: str
+    value: float
+    threshold: float | None
+    detail: str | None = None
+
+
+class Measured(NamedTuple):
+    """What a stage finds in a text: its scores, in the order of `score_names`, and what it would cut.
+
+    cuts: ascending, disjoint; taken out of the text if the document stays.
+    """
+
+    scores: Sequence[float]
+    cuts: Sequence[Cut] = ()
+
+
+class ScoredStage(DocumentStage[ConfigT]):
+    """A stage that measures every text and removes those whose scores break a bound.
+
+    score_names: columns of the table of scores. A rule's value is a score; several rules may judge one.
+    threshold_keys: keys of the config that act on scores alone: changing them changes no score.
+    """
+
+    score_names: ClassVar[tuple[str, ...]]
+    threshold_keys: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def measure(self, text: Text) -> Measured:
+        """Scores and cuts of one text."""
+
+    @abstractmethod
+    def bounds(self, language: str) -> Sequence[Bound]:
+        """The rules for documents in `language` that are switched on, in the order in which they are reported."""
+
+    def judge(self, scores: pa.Table) -> list[Broken | None]:
+        """The first rule that each row of a table of scores breaks, None for documents that stay."""
+        judged: list[Broken | None] = [None] * scores.num_rows
+        languages = np.array(scores.column("language").to_pylist(), dtype=object)
+        columns = {name: scores.column(name).to_numpy() for name in self.score_names}
+        for language in dict.fromkeys(languages):
+            rows = np.flatnonzero(languages == language)
+            open_rows = np.ones(len(rows), dtype=bool)
+            for bound in self.bounds(language):
+                values = columns[bound.score][rows]
+                for at in np.flatnonzero(bound.broken_by(values) & open_rows):
+                    judged[rows[at]] = Broken(bound.rule, float(values[at]), bound.limit)
+                    open_rows[at] = False
+        return judged
+
+    def process(self, table: pa.Table) -> StageResult:
+        """Judges every row; needs `text` and `language`, and `content_hash` where the stage edits text."""
+        strings: list[str] = table.column("text").to_pylist()
+        languages: list[str] = table.column("language").to_pylist()
+        measured = [self.measure(Text.of(s, language)) for s, language in zip(strings, languages, strict=True)]
+        scores = self._score_table(table, strings, [m.scores for m in measured])
+        verdicts = Verdicts(self.name, table)
+        hashes: dict[int, bytes] = {}
+        for row, broken in enumerate(self.judge(scores)):
+            string, cuts = strings[row], measured[row].cuts
+            if broken is not None:
+                detail = broken.detail or _summary(cuts)
+                verdicts.remove(
+                    row, broken.rule, value=broken.value, threshold=broken.threshold, detail=detail, text=string
+                )
+            elif cuts:
+                kept = documents.without_spans(string, ((cut.start, cut.end) for cut in cuts))
+                if not kept.strip():
+                    verdicts.remove(row, f"empty_after_{self.name}", detail=_summary(cuts), text=string)
+                    continue
+                for cut in cuts:
+                    verdicts.cut(row, cut.rule, cut.start, cut.end, string[cut.start : cut.end])
+                strings[row], hashes[row] = kept, hashing.content_hash(kept)
+        if not hashes:
+            return verdicts.result(scores=scores)
+        before = table.column("content_hash").to_pylist()
+        edited = documents.with_texts(table, strings, [hashes.get(i, h) for i, h in enumerate(before)])
+        return verdicts.result(edited.take(pa.array(verdicts.surviving, pa.int64())), scores=scores)
+
+    def _score_table(self, table: pa.Table, strings: Sequence[str], scores: Sequence[Sequence[float]]) -> pa.Table:
+        matrix = np.array(scores, dtype=np.float64).reshape(len(strings), len(self.score_names))
+        return pa.table(
+            [
+                table.column("doc_id").combine_chunks(),
+                table.column("language").combine_chunks(),
+                pa.array([len(s) for s in strings], pa.int64()),
+                *(pa.array(np.ascontiguousarray(column)) for column in matrix.T),
+            ],
+            schema=documents.scores_schema(self.score_names),
+        )
+
+
+def _summary(cuts: Sequence[Cut]) -> str | None:
+    """How many cuts of each rule, for the removals of a stage that cuts."""
+    by_rule = sorted(Counter(cut.rule for cut in cuts).items())
+    return ", ".join(f"{rule} {times}" for rule, times in by_rule) or None
