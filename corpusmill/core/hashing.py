@@ -4,6 +4,7 @@
 - `digest`: SHA-256, for files and fingerprints.
 - `hash64`: BLAKE2b-64 of bytes as an integer; keys of exchanges (few, not hot).
 - `hash_spans`: 64-bit hash of code-point spans, vectorised; words, lines, n-gram atoms (hot).
+- `hash_start`, `hash_more`, `hash_end`: the same hash, piece by piece, for other kernels; over bytes: keys of tables.
 - `mix64`: the MurmurHash3 finaliser, a bijection on 64-bit integers.
 """
 
@@ -56,6 +57,24 @@ def mix64(value: np.uint64) -> np.uint64:
     return value
 
 
+@numba.njit(cache=True, inline="always")
+def hash_start(seed: int) -> np.uint64:
+    """State of `hash_spans` before the first unit of a sequence; another seed gives an independent hash."""
+    return _FNV_OFFSET ^ mix64(np.uint64(seed))
+
+
+@numba.njit(cache=True, inline="always")
+def hash_more(state: np.uint64, unit: int) -> np.uint64:
+    """The state after one more unit (byte or code point)."""
+    return (state ^ np.uint64(unit)) * _FNV_PRIME
+
+
+@numba.njit(cache=True, inline="always")
+def hash_end(state: np.uint64, length: int) -> np.uint64:
+    """The hash of a sequence of `length` units that led to `state`."""
+    return mix64(state ^ np.uint64(length))
+
+
 @numba.njit(cache=True, nogil=True)
 def hash_spans(codepoints: npt.NDArray[np.uint32], starts: Int64Array, ends: Int64Array, seed: int = 0) -> UInt64Array:
     """Hash of codepoints[starts[i]:ends[i]] for every i.
@@ -72,10 +91,10 @@ def hash_spans(codepoints: npt.NDArray[np.uint32], starts: Int64Array, ends: Int
         uint64 (k,).
     """
     out = np.empty(len(starts), dtype=np.uint64)
-    origin = _FNV_OFFSET ^ mix64(np.uint64(seed))
+    origin = hash_start(seed)
     for i in range(len(starts)):
         h = origin
         for j in range(starts[i], ends[i]):
-            h = (h ^ np.uint64(codepoints[j])) * _FNV_PRIME
-        out[i] = mix64(h ^ np.uint64(ends[i] - starts[i]))
+            h = hash_more(h, codepoints[j])
+        out[i] = hash_end(h, ends[i] - starts[i])
     return out
