@@ -83,7 +83,7 @@ QUARANTINE = pa.schema(
     ]
 )
 
-# A passage that a stage cut out of a kept document.
+# A passage of a kept document that a stage cut or replaced; one that is only marked is replaced by itself.
 SPAN = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
@@ -91,7 +91,9 @@ SPAN = pa.schema(
         pa.field("rule", pa.string(), nullable=False),
         pa.field("start", pa.int64(), nullable=False),  # code points, in the text before this stage
         pa.field("end", pa.int64(), nullable=False),  # exclusive
-        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),  # or a hash of it, where it must not be stored
+        pa.field("replacement", pa.large_string(), nullable=False),  # "" where it was cut
+        pa.field("detail", pa.string()),  # what the passage was found to be, e.g. the evaluation item
     ]
 )
 
@@ -99,11 +101,13 @@ EXCERPT_CHARACTERS = 200
 
 
 class Cut(NamedTuple):
-    """Code points [start, end) of a text that a rule takes out."""
+    """Code points [start, end) of a text that a rule takes out, what it puts there, and what it found there."""
 
     rule: str
     start: int
     end: int
+    replacement: str = ""
+    detail: str | None = None
 
 
 def scores_schema(names: Iterable[str]) -> pa.Schema:
@@ -141,10 +145,15 @@ def excerpt(text: str, start: int = 0) -> str:
 
 def without_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """`text` without `spans` (start, end; ascending, disjoint), nothing put between the pieces."""
+    return with_replacements(text, ((start, end, "") for start, end in spans))
+
+
+def with_replacements(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+    """`text` with every span (start, end, replacement; ascending, disjoint) replaced."""
     pieces = []
     kept_from = 0
-    for start, end in spans:
-        pieces.append(text[kept_from:start])
+    for start, end, replacement in spans:
+        pieces += [text[kept_from:start], replacement]
         kept_from = end
     return "".join([*pieces, text[kept_from:]])
 

@@ -87,8 +87,10 @@ class Verdicts:
             }
         )
 
-    def cut(self, row: int, rule: str, start: int, end: int, text: str) -> None:
-        """Records that the stage cut code points [start, end), that read `text`, from `row`."""
+    def cut(
+        self, row: int, rule: str, start: int, end: int, text: str, replacement: str = "", detail: str | None = None
+    ) -> None:
+        """Records that the stage replaced code points [start, end), that read `text`, of `row`."""
         self._spans.append(
             {
                 "doc_id": self._ids[row],
@@ -97,6 +99,8 @@ class Verdicts:
                 "start": start,
                 "end": end,
                 "text": text,
+                "replacement": replacement,
+                "detail": detail,
             }
         )
 

@@ -128,7 +128,8 @@ def _life(chain: Chain, shard: Shard, doc_id: str) -> Life | None:
             fates.append(Fate(step.name, "quarantined", rule=row["reason"], detail=row["detail"]))
             return Life(doc_id, row["url"] or url, fates, text)
         spans = folder.path("spans", shard.name)
-        edited = storage.exists(spans) and _row(spans, doc_id) is not None
+        span = _row(spans, doc_id) if storage.exists(spans) else None
+        edited = span is not None and span["replacement"] != span["text"]  # else its passages were only marked
         fates.append(Fate(step.name, "edited" if edited else "kept"))
         if step.stored:
             row = _row(folder.path("out", shard.name), doc_id)

@@ -200,7 +200,7 @@ def correct(text: str, language: str, config: LinesConfig, patterns: Patterns) -
             gone[int(numbers[i])] = whole
         else:
             at = int(lines.starts[i])
-            cuts += [Cut(rule, at + start, at + end) for rule, start, end in edits]
+            cuts += [Cut(edit.rule, at + edit.start, at + edit.end) for edit in edits]
         flagged += int(num_words[i]) if whole or edits else 0
 
     last_kept = next((i for i in reversed(range(len(line_starts))) if i not in gone), -1)
@@ -269,8 +269,8 @@ class Lines(DocumentStage[LinesConfig]):
             elif not kept.strip():
                 verdicts.remove(row, "empty_after_lines", text=text)
             elif found.cuts:
-                for rule, start, end in found.cuts:
-                    verdicts.cut(row, rule, start, end, text[start:end])
+                for cut in found.cuts:
+                    verdicts.cut(row, cut.rule, cut.start, cut.end, text[cut.start : cut.end])
                 texts[row], hashes[row] = kept, hashing.content_hash(kept)
         return verdicts.result(
             documents.with_texts(table, texts, hashes).take(pa.array(verdicts.surviving, pa.int64()))

@@ -59,13 +59,15 @@ class Broken(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a stage finds in a text: its scores, in the order of `score_names`, and what it would cut.
+    """What a stage finds in a text: its scores, in the order of `score_names`, and what it would cut or replace.
 
     cuts: ascending, disjoint; taken out of the text if the document stays.
+    detail: for the removal, if the document goes; None: a summary of the cuts.
     """
 
     scores: Sequence[float]
     cuts: Sequence[Cut] = ()
+    detail: str | None = None
 
 
 class ScoredStage(DocumentStage[ConfigT]):
@@ -85,6 +87,10 @@ class ScoredStage(DocumentStage[ConfigT]):
     @abstractmethod
     def bounds(self, language: str) -> Sequence[Bound]:
         """The rules for documents in `language` that are switched on, in the order in which they are reported."""
+
+    def recorded(self, passage: str) -> str:
+        """What the spans keep of a passage that was cut: the passage, unless a stage must not store it."""
+        return passage
 
     def judge(self, scores: pa.Table) -> list[Broken | None]:
         """The first rule that each row of a table of scores breaks, None for documents that stay."""
@@ -112,18 +118,20 @@ class ScoredStage(DocumentStage[ConfigT]):
         for row, broken in enumerate(self.judge(scores)):
             string, cuts = strings[row], measured[row].cuts
             if broken is not None:
-                detail = broken.detail or _summary(cuts)
+                detail = broken.detail or measured[row].detail or _summary(cuts)
                 verdicts.remove(
                     row, broken.rule, value=broken.value, threshold=broken.threshold, detail=detail, text=string
                 )
             elif cuts:
-                kept = documents.without_spans(string, ((cut.start, cut.end) for cut in cuts))
+                kept = documents.with_replacements(string, ((cut.start, cut.end, cut.replacement) for cut in cuts))
                 if not kept.strip():
                     verdicts.remove(row, f"empty_after_{self.name}", detail=_summary(cuts), text=string)
                     continue
                 for cut in cuts:
-                    verdicts.cut(row, cut.rule, cut.start, cut.end, string[cut.start : cut.end])
-                strings[row], hashes[row] = kept, hashing.content_hash(kept)
+                    passage = self.recorded(string[cut.start : cut.end])
+                    verdicts.cut(row, cut.rule, cut.start, cut.end, passage, cut.replacement, cut.detail)
+                if kept != string:
+                    strings[row], hashes[row] = kept, hashing.content_hash(kept)
         if not hashes:
             return verdicts.result(scores=scores)
         before = table.column("content_hash").to_pylist()

@@ -81,10 +81,11 @@ def test_edits_replace_the_kept_rows() -> None:
     table = _table(3)
     verdicts = Verdicts("lines", table)
     verdicts.remove(0, "corrected_words")
-    verdicts.cut(2, "counter", 4, 9, "3 views")
+    verdicts.cut(2, "counter", 4, 11, "3 views", "views", "a counter")
     edited = table.slice(1, 2).append_column("text", pa.array(["a", "b"]))
     result = verdicts.result(edited)
     assert result.kept is edited
-    expected = {"doc_id": "a.warc.gz:2", "stage": "lines", "rule": "counter", "start": 4, "end": 9, "text": "3 views"}
+    expected = {"doc_id": "a.warc.gz:2", "stage": "lines", "rule": "counter", "start": 4, "end": 11, "text": "3 views"}
+    expected |= {"replacement": "views", "detail": "a counter"}
     assert result.spans.to_pylist() == [expected]
     assert result.clusters is None

@@ -110,3 +110,20 @@ def test_a_bound_compares_as_it_says(removes: str) -> None:
     bound = Bound("rule", "score", removes, 1.0, "key")  # type: ignore[arg-type]
     expected = {"<": [1, 0, 0, 0], ">": [0, 0, 1, 0], "<=": [1, 1, 0, 0], ">=": [0, 1, 1, 0]}[removes]
     assert bound.broken_by(np.array([0.0, 1.0, 2.0, np.nan])).tolist() == [bool(e) for e in expected]
+
+
+def test_passages_can_be_replaced_marked_and_recorded_otherwise() -> None:
+    class Asked(Shout):
+        def measure(self, text: Text) -> Measured:
+            cuts = super().measure(text).cuts
+            return Measured([0, 9], [cut._replace(replacement="?" if text.language == "de" else "...") for cut in cuts])
+
+        def recorded(self, passage: str) -> str:
+            return passage * 2
+
+    table = documents_of(("a? b?", "en"), ("a?", "de"))
+    result = Asked(ShoutConfig(cut=True)).process(table)
+    assert result.kept.column("text").to_pylist() == ["a... b...", "a?"]
+    assert result.kept.column("content_hash").to_pylist() == [content_hash("a... b..."), content_hash("a?")]
+    spans = result.spans.select(["start", "end", "text", "replacement"]).to_pylist()
+    assert [tuple(row.values()) for row in spans] == [(1, 2, "??", "..."), (4, 5, "??", "..."), (1, 2, "??", "?")]
