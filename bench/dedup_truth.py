@@ -32,9 +32,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from substring_oracle import find, oracle_cuts, oracle_units
 
-from corpusmill.core import documents, urls
+from corpusmill.core import documents, normalise, urls
 from corpusmill.core.verdicts import StageResult
-from corpusmill.dedup import normalise, signatures
+from corpusmill.dedup import signatures
 from corpusmill.dedup.local import run_step
 from corpusmill.dedup.minhash import MinHash, MinHashConfig
 from corpusmill.dedup.substring import Substring, SubstringConfig

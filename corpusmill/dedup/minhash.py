@@ -25,11 +25,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from corpusmill.core import documents, words
+from corpusmill.core.normalise import normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures
 from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
 from corpusmill.dedup.components import components
-from corpusmill.dedup.normalise import normalised_words
 
 # One row a document that has near-duplicates, removed or kept.
 CLUSTER = pa.schema(

@@ -27,11 +27,11 @@ from pydantic import Field
 
 from corpusmill.core.documents import with_texts, without_spans
 from corpusmill.core.hashing import Int64Array, content_hash, hash64
+from corpusmill.core.normalise import Units, normalised_letters, normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.core.words import writes_spaces
 from corpusmill.dedup import groups
 from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
-from corpusmill.dedup.normalise import Units, normalised_letters, normalised_words
 from corpusmill.dedup.windows import covered, window_keys
 
 _WHERE = [

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from corpusmill.core import documents
 from corpusmill.core.documents import without_spans
 from corpusmill.core.hashing import content_hash, hash64
+from corpusmill.core.normalise import normalised_words
 from corpusmill.dedup.local import decide, run_step
-from corpusmill.dedup.normalise import normalised_words
 from corpusmill.dedup.substring import Substring, SubstringConfig, repeated_spans
 
 MIN_WORDS, MIN_CHARACTERS = 3, 4

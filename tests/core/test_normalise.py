@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpusmill.dedup.normalise import Units, normalised_letters, normalised_words
+from corpusmill.core.normalise import Units, normalised_letters, normalised_words
 
 ACCENT_BLOCKS = (range(0x300, 0x370), range(0x1AB0, 0x1B00), range(0x1DC0, 0x1E00), range(0x20D0, 0x2100))
 ACCENTS = {chr(c) for block in ACCENT_BLOCKS for c in block}

@@ -1,4 +1,4 @@
-"""The normalised words and letters of a text, with their places in the original: what MinHash and Substring compare.
+"""The normalised words and letters of a text, with their places in the original: what texts are compared by.
 
 Normalisation of RefinedWeb s3.3, G.3.1, code point by code point, so that it can be undone: lower case, NFD, without
 accents and punctuation; runs of whitespace only separate.
@@ -65,8 +65,8 @@ def normalised_words(text: str, language: str) -> Units:
 def normalised_letters(text: str) -> Units:
     """Letters and digits of `text`, one by one, in their normalised form."""
     points = codepoints(text)
-    counts, _, marks = _fold_table()
-    no_mark = np.flatnonzero(~marks[points])
+    counts, *_ = _fold_table()
+    no_mark = np.flatnonzero(~are_marks(points))
     ends = np.append(no_mark[1:], len(points))
     is_letter = counts[points[no_mark]] > 0
     return _units(points, no_mark[is_letter], ends[is_letter])
@@ -74,20 +74,29 @@ def normalised_letters(text: str) -> Units:
 
 def _units(points: CodePoints, starts: Int64Array, ends: Int64Array) -> Units:
     """The spans that are not empty after normalisation, hashed."""
-    folded, at = _fold(points)
+    folded, at = fold(points)
     begin, end = at[starts], at[ends]
     left = end > begin
     return Units(starts[left], ends[left], hash_spans(folded, begin[left], end[left]))
 
 
-def _fold(points: CodePoints) -> tuple[CodePoints, Int64Array]:
-    """The normalised code points, uint32 (m,), and where those of each original one begin, int64 (len(points) + 1,)."""
+def fold(points: CodePoints) -> tuple[CodePoints, Int64Array]:
+    """The normalised code points, uint32 (m,), and where those of each original one begin, int64 (len(points) + 1,).
+
+    Whitespace is gone like punctuation: words are told apart by their places in the original.
+    """
     counts, (offsets, codes), _ = _fold_table()
     lengths = counts[points]
     at = np.zeros(len(points) + 1, dtype=np.int64)
     np.cumsum(lengths, out=at[1:])
     source = np.repeat(offsets[points] - at[:-1], lengths) + np.arange(at[-1])
     return codes[source], at
+
+
+def are_marks(points: CodePoints) -> npt.NDArray[np.bool_]:
+    """Which code points are marks, that belong to what stands before them, bool (len(points),)."""
+    marks: npt.NDArray[np.bool_] = _fold_table()[2][points]
+    return marks
 
 
 @functools.cache
