@@ -23,6 +23,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from corpusmill.core import segments
 from corpusmill.core.characters import WORD, Classes
 from corpusmill.core.hashing import Int64Array, UInt64Array, hash_spans
 
@@ -38,7 +39,8 @@ UNSPACED = frozenset({"ja", "zh", "yue", "wuu", "th", "lo", "km", "my", "bo", "d
 _SUDACHI_CODEPOINTS = 12_000
 _BREAK_AFTER = re.compile(r"[\n。！？!?]")
 
-_UNSPACED_SCRIPTS = (
+# Their letters, as ranges for the character class of a regular expression.
+UNSPACED_SCRIPTS = (
     "\u0e00-\u0eff"  # Thai, Lao
     "\u0f00-\u0fff"  # Tibetan
     "\u1000-\u109f"  # Myanmar
@@ -46,8 +48,7 @@ _UNSPACED_SCRIPTS = (
     "\u2e80-\u9fff"  # CJK radicals, kana, Han
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
-_UNSPACED_WORD = re.compile(rf"(?=\w)[{_UNSPACED_SCRIPTS}]|(?:(?![{_UNSPACED_SCRIPTS}_])\w)+")
-_SENTENCE = re.compile(r"[^。．！？!?.\n]*[。．！？!?.\n]+[」』）)\"'”’]*|[^。．！？!?.\n]+")
+_UNSPACED_WORD = re.compile(rf"(?=\w)[{UNSPACED_SCRIPTS}]|(?:(?![{UNSPACED_SCRIPTS}_])\w)+")
 
 
 class Spans(NamedTuple):
@@ -87,7 +88,8 @@ def writes_spaces(language: str) -> bool:
 def words(text: str, language: str) -> Spans:
     """Words of `text`; see the module's definition."""
     if writes_spaces(language):
-        return Spans(*_whitespace_words(codepoints(text)))
+        starts, ends, _ = segments.whitespace_words(codepoints(text))
+        return Spans(starts, ends)
     if language == "ja":
         return _japanese.words(text)
     return _from_pairs([m.span() for m in _UNSPACED_WORD.finditer(text)])
@@ -103,12 +105,13 @@ def without_outer_punctuation(spans: Spans, classes: Classes) -> Spans:
 
 def lines(text: str) -> Spans:
     """Lines that hold something besides whitespace, without the whitespace around them."""
-    return _split(text, "\n")
+    starts, ends, _ = segments.lines(codepoints(text))
+    return Spans(starts, ends)
 
 
 def paragraphs(text: str) -> Spans:
     """Runs of text between empty lines, without the whitespace around them; empty ones are left out."""
-    return _split(text, "\n\n")
+    return Spans(*segments.paragraphs(codepoints(text)))
 
 
 def sentences(text: str) -> Spans:
@@ -116,68 +119,12 @@ def sentences(text: str) -> Spans:
 
     A closing quote or bracket belongs to the sentence before it. Abbreviations are not known: "e.g. this" is two.
     """
-    pairs = []
-    for match in _SENTENCE.finditer(text):
-        stripped = match.group().strip()
-        if stripped:
-            start = match.start() + match.group().index(stripped)
-            pairs.append((start, start + len(stripped)))
-    return _from_pairs(pairs)
-
-
-def _split(text: str, separator: str) -> Spans:
-    pairs = []
-    start = 0
-    for piece in text.split(separator):
-        stripped = piece.strip()
-        if stripped:
-            at = start + len(piece) - len(piece.lstrip())
-            pairs.append((at, at + len(stripped)))
-        start += len(piece) + len(separator)
-    return _from_pairs(pairs)
+    return Spans(*segments.sentences(codepoints(text)))
 
 
 def _from_pairs(pairs: list[tuple[int, int]]) -> Spans:
     array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return Spans(np.ascontiguousarray(array[:, 0]), np.ascontiguousarray(array[:, 1]))
-
-
-@numba.njit(cache=True, inline="always")
-def _is_space(c: int) -> bool:
-    # str.isspace(), spelled out so that it cannot change with Python's Unicode version.
-    return (
-        (9 <= c <= 13)
-        or (28 <= c <= 32)
-        or c == 0x85
-        or c == 0xA0
-        or c == 0x1680
-        or (0x2000 <= c <= 0x200A)
-        or c == 0x2028
-        or c == 0x2029
-        or c == 0x202F
-        or c == 0x205F
-        or c == 0x3000
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def _whitespace_words(points: CodePoints) -> tuple[Int64Array, Int64Array]:
-    n = len(points)
-    starts = np.empty(n // 2 + 1, dtype=np.int64)
-    ends = np.empty(n // 2 + 1, dtype=np.int64)
-    k = 0
-    i = 0
-    while i < n:
-        while i < n and _is_space(points[i]):
-            i += 1
-        if i == n:
-            break
-        starts[k] = i
-        while i < n and not _is_space(points[i]):
-            i += 1
-        ends[k] = i
-        k += 1
-    return starts[:k].copy(), ends[:k].copy()
 
 
 @numba.njit(cache=True, nogil=True)
