@@ -6,17 +6,20 @@ WARC -> URLFilter -> Trafilatura -> LanguageFilter -> GopherRepetition -> Gopher
 datatrove's own steps with FineWeb's settings, one file after the other. Runs in the environment that bench/peers/setup
 makes; bench/chain.py calls it.
 
-Two settings differ from datatrove's defaults, so that results do not depend on what ran before or on the machine's load:
-trafilatura's `deduplicate`, which remembers texts from page to page, is off, and a page may take --timeout seconds.
+Two settings differ from datatrove's defaults, so that results do not depend on what ran before or on the machine's
+load: trafilatura's `deduplicate`, which remembers texts from page to page, is off, and a page may take --timeout
+seconds.
 
 Out: JSON with the packages' versions, seconds of loading lists and models, wall and CPU seconds over all files and by
-step (the extractor's child included), the kept documents' WARC-Record-IDs, and of each other one the step and the reason.
-What no step's own clock covers, reading and inflating records most of all, is the time of `warc`.
+step (the extractor's child included), the kept documents' WARC-Record-IDs, and of each other one the step and the
+reason. What no step's own clock covers, reading and inflating records most of all, is the time of `warc`. Trafilatura
+is imported before the clock starts, so that the extractor's child, of which every file has one, finds it loaded.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import resource
 import time
@@ -99,6 +102,7 @@ def main() -> None:
     url_filter = parts.url_filter(lists=not arguments.no_lists)
     lists_seconds = time.perf_counter() - started
     started = time.perf_counter()
+    importlib.import_module("trafilatura")
     steps: dict[str, PipelineStep] = {
         "url_filter": url_filter,
         "extract": Trafilatura(favour_precision=True, deduplicate=False, timeout=arguments.timeout),
@@ -146,7 +150,7 @@ def main() -> None:
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     result = {
         "packages": parts.package_versions(),
-        "files": [path.name for path in arguments.files],
+        "files": {path.name: path.stat().st_size for path in arguments.files},
         "pages": pages,
         "loading_seconds": {"lists": lists_seconds, "models": models_seconds},
         "wall_seconds": wall,

@@ -10,8 +10,9 @@ rule by rule. Timed is `filter(document)` alone, one filter after another over a
 them. The values are found apart from that, by datatrove's own functions where it has them.
 
 Out: one JSON line a text, {"id", "verdicts": {filter: reason or null}, "values": {filter: {rule: value}},
-"c4_lines": {"kept": n, ...}, "c4_text": text after C4, null if removed}; one JSON line on stdout, {"documents",
-"words", "packages", "seconds": {filter: [wall of each repetition]}, "cpu_seconds": ...}.
+"broken": {filter: [every rule that the text breaks]}, "c4_lines": {"kept": n, ...}, "c4_text": text after
+C4, null if removed}. On stdout one JSON object: {"documents", "packages", "seconds": {filter: [wall of each
+repetition]}, "cpu_seconds": the same, "inconsistent": ids whose verdict is none of the rules found broken}.
 """
 
 from __future__ import annotations
@@ -149,11 +150,62 @@ def fineweb_values(text: str, words: list[str]) -> dict[str, float]:
     }
 
 
+def limits() -> dict[str, dict[str, tuple[str, float]]]:
+    """Of every rule, in the filter's order: which values it removes ("<" or ">"), and the threshold."""
+    filters = parts.quality_filters()
+    repetition, quality, c4, fineweb = (filters[name] for name in ("repetition", "quality", "c4", "fineweb"))
+    return {
+        "repetition": {
+            "dup_para_frac": (">", repetition.dup_para_frac),
+            "dup_para_char_frac": (">", repetition.dup_para_char_frac),
+            "dup_line_frac": (">", repetition.dup_line_frac),
+            "dup_line_char_frac": (">", repetition.dup_line_char_frac),
+            **{f"top_{n}_gram": (">", limit) for n, limit in repetition.top_n_grams},
+            **{f"duplicated_{n}_n_grams": (">", limit) for n, limit in repetition.dup_n_grams},
+        },
+        "quality": {
+            "gopher_short_doc": ("<", quality.min_doc_words),
+            "gopher_long_doc": (">", quality.max_doc_words),
+            "gopher_below_avg_threshold": ("<", quality.min_avg_word_length),
+            "gopher_above_avg_threshold": (">", quality.max_avg_word_length),
+            "gopher_too_many_hashes": (">", quality.max_symbol_word_ratio),
+            "gopher_too_many_ellipsis": (">", quality.max_symbol_word_ratio),
+            "gopher_too_many_bullets": (">", quality.max_bullet_lines_ratio),
+            "gopher_too_many_end_ellipsis": (">", quality.max_ellipsis_lines_ratio),
+            "gopher_below_alpha_threshold": ("<", quality.max_non_alpha_words_ratio),
+            "gopher_enough_stop_words": ("<", quality.min_stop_words),
+        },
+        "c4": {
+            "lorem_ipsum": (">", 0),
+            "curly_bracket": (">", 0),
+            "too_few_sentences": ("<", c4.min_num_sentences),
+        },
+        "fineweb": {
+            "line_punct_ratio": ("<", fineweb.line_punct_thr),
+            "short_line_ratio": (">", fineweb.short_line_threshold),
+            "char_dup_ratio": (">", fineweb.char_duplicates_ratio),
+            "list_ratio": (">", fineweb.new_line_ratio),
+        },
+    }
+
+
+def broken_rules(values: dict[str, dict[str, float]]) -> dict[str, list[str]]:
+    """Every rule that the values break, by filter."""
+    return {
+        name: [
+            rule
+            for rule, (removes, limit) in limits()[name].items()
+            if rule in found and (found[rule] < limit if removes == "<" else found[rule] > limit)
+        ]
+        for name, found in values.items()
+    }
+
+
 def rule_values(text: str) -> dict[str, Any]:
     """Values of all rules by filter, and the lines of C4; empty for a text in which datatrove finds no word."""
     words = split_into_words(text, parts.LANGUAGE)
     if not words:
-        return {"values": {}, "c4_lines": {}, "words": 0}
+        return {"values": {}, "broken": {}, "c4_lines": {}, "words": 0}
     c4, lines = c4_values(text)
     values = {
         "repetition": repetition_values(text, words),
@@ -161,7 +213,7 @@ def rule_values(text: str) -> dict[str, Any]:
         "c4": c4,
         "fineweb": fineweb_values(text, words),
     }
-    return {"values": values, "c4_lines": lines, "words": len(words)}
+    return {"values": values, "broken": broken_rules(values), "c4_lines": lines, "words": len(words)}
 
 
 def rows(texts: list[tuple[str, str]], found: dict[str, Any], *, values: bool) -> Iterator[dict[str, Any]]:
@@ -193,11 +245,14 @@ def main() -> None:
             found[name] = (verdicts, after)
             seconds[name].append(wall)
             cpu_seconds[name].append(cpu)
+    inconsistent = []
     with arguments.out.open("w", encoding="utf-8") as out:
         for row in rows(texts, found, values=not arguments.no_values):
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
-    report = {"documents": len(texts), "packages": parts.package_versions()}
-    print(json.dumps({**report, "seconds": seconds, "cpu_seconds": cpu_seconds}))
+            if any(row["verdicts"][name] not in (broken or [None]) for name, broken in row.get("broken", {}).items()):
+                inconsistent.append(row["id"])
+    report = {"documents": len(texts), "packages": parts.package_versions(), "limits": limits()}
+    print(json.dumps({**report, "seconds": seconds, "cpu_seconds": cpu_seconds, "inconsistent": inconsistent}))
 
 
 if __name__ == "__main__":

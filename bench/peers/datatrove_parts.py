@@ -1,6 +1,6 @@
 """datatrove's filters with FineWeb's settings, so that they run without a network. Imported by the scripts beside it.
 
-Settings: datatrove's own examples/fineweb.py.
+Settings: those of FineWeb's published pipeline (Penedo et al. 2024, arXiv 2406.17557).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 os.environ.setdefault("HF_HOME", str(Path(tempfile.gettempdir()) / "corpusmill-peer-cache"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from datatrove.pipeline.filters import (  # noqa: E402
+from datatrove.pipeline.filters import (
     C4QualityFilter,
     FineWebQualityFilter,
     GopherQualityFilter,
@@ -23,7 +23,7 @@ from datatrove.pipeline.filters import (  # noqa: E402
     LanguageFilter,
     URLFilter,
 )
-from datatrove.pipeline.filters.base_filter import BaseFilter  # noqa: E402
+from datatrove.pipeline.filters.base_filter import BaseFilter
 
 LANGUAGE = "en"
 PACKAGES = ("datatrove", "trafilatura", "lxml", "spacy", "warcio", "fasttext-numpy2-wheel", "numpy")

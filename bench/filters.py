@@ -1,0 +1,324 @@
+"""The filters after extraction beside datatrove's: documents per second on one core, and whether they judge alike.
+
+    bench/peers/setup                                     # once; prints the PYTHON of the peer's environment
+    python bench/filters.py --peer-python PYTHON
+    python bench/filters.py --reference                   # without the peer: against the slow reference in tests/
+
+Texts: the pages of --data (the shared crawl) that corpusmill's own chain extracts and identifies, by recipes/refinedweb
+without a choice of language; the work folder keeps that run, which starts again where something changed. Speed and
+agreement with datatrove are of the English ones, the reference sees all of them.
+
+Speed: both sides judge the same texts, every filter all of them, on one core, after a warm-up on other texts. Each
+repetition of ours is a new process, as stages remember what they found in the texts they saw last; the time is that of
+`stage.process` on batches of 256 Arrow rows, that is with building the tables of kept, removed and scores. The best of
+the repetitions counts, on both sides.
+
+Agreement: for every rule by itself, whatever the other rules say, on the text as it was extracted: how many documents
+both sides remove, only one of them, and the share on which they agree. --differences FILE gets one JSON line a
+difference with both values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from side_by_side import CACHE, DATA, Agreement, in_fresh_process, machine, run_peer, table, use_one_core
+
+from corpusmill.core.documents import with_texts
+from corpusmill.pipeline import recipe
+from corpusmill.pipeline.chain import document_stage
+from corpusmill.stages.scored import ScoredStage
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+LANGUAGE = "en"
+BATCH_ROWS = 256
+WARM_UP_TEXTS = 20
+COLUMNS = ("doc_id", "url", "text", "content_hash", "language")
+STAGES = ("repetition", "quality", "c4", "fineweb")
+PEER_REPETITIONS = 2  # it takes minutes
+TARGET = 100.0  # times datatrove's documents per second
+
+# corpusmill's rule: datatrove's, by stage.
+SAME_RULES: dict[str, dict[str, str]] = {
+    "repetition": {
+        "duplicate_line_fraction": "dup_line_frac",
+        "duplicate_paragraph_fraction": "dup_para_frac",
+        "duplicate_line_character_fraction": "dup_line_char_frac",
+        "duplicate_paragraph_character_fraction": "dup_para_char_frac",
+        **{f"top_{n}_gram_character_fraction": f"top_{n}_gram" for n in (2, 3, 4)},
+        **{f"duplicate_{n}_gram_character_fraction": f"duplicated_{n}_n_grams" for n in range(5, 11)},
+    },
+    "quality": {
+        "words_min": "gopher_short_doc",
+        "words_max": "gopher_long_doc",
+        "mean_word_length_min": "gopher_below_avg_threshold",
+        "mean_word_length_max": "gopher_above_avg_threshold",
+        "hash_ratio": "gopher_too_many_hashes",
+        "ellipsis_ratio": "gopher_too_many_ellipsis",
+        "bullet_lines": "gopher_too_many_bullets",
+        "ellipsis_lines": "gopher_too_many_end_ellipsis",
+        "alphabetic_words": "gopher_below_alpha_threshold",
+        "stop_words": "gopher_enough_stop_words",
+    },
+    "c4": {"lorem_ipsum": "lorem_ipsum", "curly_bracket": "curly_bracket", "sentences": "too_few_sentences"},
+    "fineweb": {
+        "line_punctuation": "line_punct_ratio",
+        "short_lines": "short_line_ratio",
+        "duplicate_line_characters": "char_dup_ratio",
+        "newline_ratio": "list_ratio",
+    },
+}
+
+StageConfigs = dict[str, dict[str, Any]]
+
+
+def prepare(data: Path, work: Path) -> Path:
+    """Path of the identified texts of all pages of `data`, extracted where they are not up to date."""
+    run = work / "run"
+    command = [sys.executable, "-m", "corpusmill", "run", str(REPOSITORY / "recipes" / "refinedweb.yaml")]
+    command += ["--input", str(data / "warc" / "*.warc.gz"), "--out", str(run), "--until", "language", "--quiet"]
+    command += ["--set", "stages.language.languages=null"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    folder = run / "stages" / "language" / "out"
+    tables = [pq.read_table(path, columns=list(COLUMNS)) for path in sorted(folder.glob("*.parquet"))]
+    path = work / "texts.parquet"
+    pq.write_table(pa.concat_tables(tables), path)
+    return path
+
+
+def load_stages(configs: StageConfigs) -> dict[str, ScoredStage[Any]]:
+    """The stages, by name."""
+    stages: dict[str, ScoredStage[Any]] = {}
+    for name, config in configs.items():
+        stage = document_stage(name, config)
+        assert isinstance(stage, ScoredStage)
+        stages[name] = stage
+    return stages
+
+
+def measure(texts: Path, configs: StageConfigs) -> tuple[dict[str, float], dict[str, float]]:
+    """Wall and CPU seconds of each stage over all texts."""
+    documents = pq.read_table(texts)
+    stages = load_stages(configs)
+    few = documents.slice(0, WARM_UP_TEXTS)
+    other = with_texts(few, [f"{text} warm" for text in few["text"].to_pylist()], few["content_hash"].to_pylist())
+    for stage in stages.values():
+        stage.process(other)
+    wall, cpu = dict.fromkeys(stages, 0.0), dict.fromkeys(stages, 0.0)
+    for start in range(0, documents.num_rows, BATCH_ROWS):
+        batch = documents.slice(start, BATCH_ROWS)
+        for name, stage in stages.items():
+            started, started_cpu = time.perf_counter(), time.process_time()
+            stage.process(batch)
+            wall[name] += time.perf_counter() - started
+            cpu[name] += time.process_time() - started_cpu
+    return wall, cpu
+
+
+class OurVerdicts:
+    """What corpusmill's stages say of each document: scores, rules broken, text afterwards."""
+
+    def __init__(self, documents: pa.Table, configs: StageConfigs) -> None:
+        self.stages = load_stages(configs)
+        self.documents = documents
+        languages = documents["language"].to_pylist()
+        self.scores: dict[str, list[dict[str, float]]] = {}
+        self.broken: dict[str, list[dict[str, float]]] = {}  # rule -> limit
+        self.texts: dict[str, dict[str, str]] = {}  # of kept documents
+        for name, stage in self.stages.items():
+            result = stage.process(documents)
+            assert result.scores is not None
+            rows = result.scores.select(list(stage.score_names)).to_pylist()
+            self.scores[name] = rows
+            self.broken[name] = [broken(stage, language, row) for language, row in zip(languages, rows, strict=True)]
+            kept = result.kept
+            self.texts[name] = dict(zip(kept["doc_id"].to_pylist(), kept["text"].to_pylist(), strict=True))
+
+
+def broken(stage: ScoredStage[Any], language: str, scores: dict[str, float]) -> dict[str, float]:
+    """Every rule of `stage` that these scores break, with its limit."""
+    found = {}
+    for bound in stage.bounds(language):
+        if bound.broken_by(pa.array([scores[bound.score]]).to_numpy())[0]:
+            found[bound.rule] = bound.limit
+    return found
+
+
+def compare(ours: OurVerdicts, theirs: list[dict[str, Any]]) -> tuple[list[list[str]], list[dict[str, Any]]]:
+    """Rows of the table of agreement, and the differences."""
+    rows, differences = [], []
+    for name, stage in ours.stages.items():
+        bounds = {bound.rule: bound for bound in stage.bounds(LANGUAGE)}
+        for rule, other in SAME_RULES[name].items():
+            agreement = Agreement()
+            for i, row in enumerate(theirs):
+                if not row["values"]:
+                    continue
+                we, they = rule in ours.broken[name][i], other in row["broken"][name]
+                agreement.add(we, they)
+                if we != they:
+                    differences.append(
+                        {
+                            "id": row["id"],
+                            "stage": name,
+                            "rule": rule,
+                            "removed_by": "corpusmill" if we else "datatrove",
+                            "corpusmill": ours.scores[name][i][bounds[rule].score] if rule in bounds else None,
+                            "datatrove": row["values"][name].get(other),
+                        }
+                    )
+            rows.append([name, rule, other, *agreement.cells()])
+        whole = Agreement()
+        for i, row in enumerate(theirs):
+            whole.add(bool(ours.broken[name][i]), row["verdicts"][name] is not None)
+        rows.append([name, "**any rule**", "**any rule**", *whole.cells()])
+    return rows, differences
+
+
+def same_lines(ours: OurVerdicts, theirs: list[dict[str, Any]]) -> Counter[str]:
+    """Of the documents that both C4 filters keep, how many come out with the same text."""
+    outcome: Counter[str] = Counter()
+    for row in theirs:
+        text = ours.texts["c4"].get(row["id"])
+        if text is not None and row["c4_text"] is not None:
+            outcome["same" if text == row["c4_text"] else "other"] += 1
+    return outcome
+
+
+def reference() -> ModuleType:
+    """tests/stages/reference_rules.py."""
+    path = REPOSITORY / "tests" / "stages" / "reference_rules.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def against_reference(ours: OurVerdicts) -> Iterator[list[str]]:
+    """One row a stage: documents, largest difference of a score, documents with another verdict in any rule."""
+    slow = reference()
+    texts, languages = ours.documents["text"].to_pylist(), ours.documents["language"].to_pylist()
+    for name, stage in ours.stages.items():
+        largest, other = 0.0, 0
+        for i, (text, language) in enumerate(zip(texts, languages, strict=True)):
+            found = slow.reference_scores(name, text, language)
+            for score in stage.score_names:
+                a, b = ours.scores[name][i][score], found[score]
+                if a == a or b == b:  # a rule that does not apply to the language gives NaN
+                    largest = max(largest, abs(a - b) if a == a and b == b else float("inf"))
+            other += broken(stage, language, found) != ours.broken[name][i]
+        yield [name, str(len(texts)), f"{largest:.1e}", str(other)]
+
+
+def rates(label: str, seconds: dict[str, float], documents: int) -> list[str]:
+    """A row of the table of speeds: milliseconds a document by stage and in all, documents per second."""
+    total = sum(seconds.values())
+    each = [f"{1000 * s / documents:.3f}" for s in seconds.values()]
+    return [label, *each, f"{1000 * total / documents:.3f}", f"{documents / total:,.0f}"]
+
+
+def best(repetitions: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The repetition of least total time."""
+    return min(repetitions, key=lambda seconds: sum(seconds.values()))
+
+
+def main() -> int:
+    """Prints speeds, ratio and agreement; exit code 1 if documents differ from the reference."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer-python", type=Path, help="Python of the environment that bench/peers/setup made")
+    parser.add_argument("--reference", action="store_true", help="compare with the slow reference implementation")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--work", type=Path, default=CACHE / "filters")
+    parser.add_argument(
+        "--recipe", default=str(REPOSITORY / "recipes" / "fineweb.yaml"), help="has the stages' configs"
+    )
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--limit", type=int, help="so many texts, evenly spread")
+    parser.add_argument("--repeat", type=int, default=5, help=f"of ours; the peer: {PEER_REPETITIONS}")
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
+    parser.add_argument("--differences", type=Path)
+    arguments = parser.parse_args()
+    if not arguments.peer_python and not arguments.reference:
+        parser.error("give --peer-python, --reference or both")
+
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    everything = pq.read_table(prepare(arguments.data, arguments.work))
+    if arguments.limit is not None and arguments.limit < everything.num_rows:
+        everything = everything.take([i * everything.num_rows // arguments.limit for i in range(arguments.limit)])
+    loaded = recipe.load(arguments.recipe, arguments.overrides)
+    configs = {name: loaded.stages[name] for name in arguments.stages}
+    use_one_core(arguments.core)
+    print(f"{machine()}\n")
+    status = 0
+    if arguments.peer_python:
+        english = everything.filter(pc.equal(everything["language"], LANGUAGE))
+        texts = arguments.work / "english.parquet"
+        pq.write_table(english, texts)
+        beside_peer(arguments, texts, configs)
+    if arguments.reference:
+        rows = list(against_reference(OurVerdicts(everything, configs)))
+        print("\n" + table(["stage", "documents", "largest difference of a score", "other verdicts"], rows))
+        status = int(any(row[3] != "0" for row in rows))
+    return status
+
+
+def beside_peer(arguments: argparse.Namespace, texts: Path, configs: StageConfigs) -> None:
+    """Speeds and agreement on the texts of a Parquet file."""
+    documents = pq.read_table(texts)
+    number = documents.num_rows
+    measured = [in_fresh_process(measure, texts, configs) for _ in range(arguments.repeat)]
+    out = arguments.work / "datatrove.jsonl"
+    repeat = min(PEER_REPETITIONS, arguments.repeat)
+    report = run_peer(arguments.peer_python, "datatrove_filters.py", texts, "--out", out, "--repeat", repeat)
+
+    def theirs(kind: str) -> dict[str, float]:
+        return best([{name: report[kind][name][i] for name in configs} for i in range(repeat)])
+
+    wall, peer_wall = best([wall for wall, _ in measured]), theirs("seconds")
+    rows = [
+        rates("corpusmill, wall", wall, number),
+        rates("corpusmill, CPU", best([cpu for _, cpu in measured]), number),
+        rates("datatrove, wall", peer_wall, number),
+        rates("datatrove, CPU", theirs("cpu_seconds"), number),
+    ]
+    words = sum(len(text.split()) for text in documents["text"].to_pylist()) / number
+    print(f"{number:,} English texts of {words:.0f} words on average; datatrove {report['packages']['datatrove']}\n")
+    print(table(["ms a document", *configs, "all", "documents/s a core"], rows))
+    ratio = sum(peer_wall.values()) / sum(wall.values())
+    print(f"\nratio: {ratio:.1f} times datatrove's documents per second on one core (target {TARGET:.0f})\n")
+
+    with out.open(encoding="utf-8") as lines:
+        verdicts = [json.loads(line) for line in lines]
+    ours = OurVerdicts(documents, configs)
+    rows, differences = compare(ours, verdicts)
+    header = ["stage", "corpusmill's rule", "datatrove's rule", "both remove", "only corpusmill", "only datatrove"]
+    print(table([*header, "agreement"], rows, text_columns=3))
+    if report["inconsistent"]:
+        print(f"\ndatatrove's verdict is not explained by its values: {len(report['inconsistent'])} documents")
+    if "c4" in configs:
+        print(f"\ntexts after C4's line rules, kept by both: {dict(same_lines(ours, verdicts))}")
+    if arguments.differences:
+        with arguments.differences.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in differences)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
