@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from corpusmill.core import documents
 from corpusmill.core.errors import ConfigError
 from corpusmill.core.urls import normalise
-from corpusmill.stages.url_filter import HashSet, UrlFilterConfig, UrlFilterStage, UrlRules
+from corpusmill.stages.url_filter import UrlFilterConfig, UrlFilterStage, UrlRules
 
 
 def rules(tmp_path: Path, entries: str = "", **config: Any) -> UrlRules:
@@ -113,13 +113,6 @@ def test_a_list_that_is_absent_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(ConfigError, match="no block list is here"):
             UrlFilterStage(UrlFilterConfig(blocklists=(str(path),)))
-
-
-@given(st.sets(st.text(max_size=12)), st.sets(st.text(max_size=12)))
-def test_hash_set_is_a_set(inside: set[str], asked: set[str]) -> None:
-    found = HashSet(map(HashSet.key, inside))
-    assert len(found) == len(inside)
-    assert {entry for entry in inside | asked if entry in found} == inside
 
 
 # Words
