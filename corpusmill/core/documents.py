@@ -48,7 +48,7 @@ DOCUMENT = pa.schema(
 
 # Columns that the language stage adds to a document.
 LANGUAGE_FIELDS = [
-    pa.field("language", pa.string(), nullable=False),  # ISO 639-1 where lid.176 gives it
+    pa.field("language", pa.string(), nullable=False),  # core/languages.py; ISO 639-1 where there is one
     pa.field("language_score", pa.float32(), nullable=False),  # 0..1
 ]
 DOCUMENT_WITH_LANGUAGE = pa.schema([*DOCUMENT, *LANGUAGE_FIELDS])

@@ -2,30 +2,42 @@
 
 RefinedWeb (arXiv 2306.01116, section 3.1) uses CCNet's fastText classifier at document level (lid.176, character
 n-grams, 176 languages) and removes "documents for which the top language scores below 0.65"; then it keeps English.
-Rules, in this order:
+FineWeb-2 does the same with GlotLID and a threshold for each language (jpn_Jpan 0.886). Rules, in this order:
 
     language_score   top language's score below the threshold (0.65, or that of the language)
     language         top language is not among the wanted ones
+
+The column `language` holds the code that the rest of the chain knows (core/languages.py: `ja`, whatever the model calls
+it). The table of scores holds the model's own labels, the `top_k` likeliest with their scores.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Final
 
 import pyarrow as pa
 from pydantic import Field
 
-from corpusmill.core import documents, models
+from corpusmill.core import documents, fasttext_model, models
 from corpusmill.core.errors import ConfigError
+from corpusmill.core.fasttext_model import FastTextModel, Prediction
+from corpusmill.core.languages import normalised
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.stages.base import DocumentStage, StageConfig
+from corpusmill.stages.scored import Bound, Broken
 
-_PREFIX = "__label__"
-_SCORE_DECIMALS = 4
+SCORE_DECIMALS: Final = 4
 Share = Annotated[float, Field(ge=0, le=1)]
+
+# One row for every document that entered the stage. language_score: of the likeliest label. labels, label_scores: the
+# likeliest labels as the model names them, best first, and their scores.
+SCORES = (
+    documents.scores_schema(["language_score"])
+    .append(pa.field("labels", pa.list_(pa.string()), nullable=False))
+    .append(pa.field("label_scores", pa.list_(pa.float64()), nullable=False))
+)
 
 
 class LanguageConfig(StageConfig):
@@ -34,84 +46,102 @@ class LanguageConfig(StageConfig):
     model: str = "lid.176"
     """A name that `corpusmill models list` shows, or the path of a fastText `.bin` or `.ftz` file."""
     languages: Annotated[dict[str, Share | None], Field(min_length=1)] | None = None
-    """Wanted languages, as the model names them, each with its threshold (null: `threshold`). Null keeps all."""
+    """Wanted languages (`ja`) or labels of the model (`jpn_Jpan`), each with its threshold (null: `threshold`). Null
+    keeps all. A label goes before its language."""
     threshold: Share = 0.65
     """Least score of the top language, where `languages` does not say otherwise."""
+    top_k: Annotated[int, Field(ge=1)] = 3
+    """Labels whose scores are stored for every document; never changes which are kept."""
 
 
-class LanguageModel:
-    """A fastText classifier of languages. `path` is that of a local `.bin` or `.ftz` file."""
-
-    def __init__(self, path: str) -> None:
-        import fasttext
-
-        try:
-            self._model: Any = fasttext.load_model(path)
-        except ValueError as error:
-            raise ConfigError("not a fastText model", where=path, value=str(error)) from error
-        self.languages = sorted(label.removeprefix(_PREFIX) for label in self._model.get_labels())
-
-    def identify(self, text: str) -> tuple[str, float]:
-        """Top language and its score in 0..1, rounded to 4 decimals, below which the sums of floats differ by machine.
-
-        fastText reads one line, so line feeds become blanks.
-        """
-        # The list form: that for one string fails with numpy 2 in other builds of the library.
-        labels, scores = self._model.predict([text.replace("\n", " ")], k=1)
-        return labels[0][0].removeprefix(_PREFIX), min(1.0, round(float(scores[0][0]), _SCORE_DECIMALS))
-
-
-@lru_cache(maxsize=4)
-def load(path: str) -> LanguageModel:
-    """The model at `path`, read once in a process."""
-    return LanguageModel(path)
+def _top(prediction: Prediction) -> tuple[str, float]:
+    """The likeliest label and its score; none and 0 where the model knows nothing of what the text holds."""
+    return (prediction.labels[0], prediction.scores[0]) if prediction.labels else ("", 0.0)
 
 
 class LanguageStage(DocumentStage[LanguageConfig]):
     """Adds `language` and `language_score`; removes what is uncertain or unwanted."""
 
     name = "language"
-    version = 1
-    packages = ("fasttext-community",)
+    version = 2
+    packages = fasttext_model.PACKAGES
     Config = LanguageConfig
     output_schema = documents.DOCUMENT_WITH_LANGUAGE
+    score_names: ClassVar[tuple[str, ...]] = ("language_score",)
+    threshold_keys: ClassVar[frozenset[str]] = frozenset({"languages", "threshold"})
+    expected_share: ClassVar[Mapping[str, float]] = {"language_score": 0.25}
+    """Largest share of its input that each rule removes on a normal crawl (`language` may remove nearly all)."""
 
     def resource_files(self) -> Sequence[str]:
         """The model's file."""
         return (models.find(self.config.model),)
 
+    def bounds(self, language: str) -> Sequence[Bound]:
+        """The rule for documents in `language` that is a threshold."""
+        return [Bound("language_score", "language_score", "<", self._threshold(language, language), "threshold")]
+
+    def judge(self, scores: pa.Table) -> list[Broken | None]:
+        """The first rule that each row of a table of scores breaks, None for documents that stay."""
+        judged: list[Broken | None] = []
+        columns = (scores.column(name).to_pylist() for name in ("language", "language_score", "labels"))
+        for language, score, labels in zip(*columns, strict=True):
+            label = labels[0] if labels else ""
+            threshold = self._threshold(label, language)
+            if score < threshold:
+                judged.append(Broken("language_score", score, threshold, label))
+            elif not self._is_wanted(label, language):
+                judged.append(Broken("language", score, None, label))
+            else:
+                judged.append(None)
+        return judged
+
     def process(self, table: pa.Table) -> StageResult:
         """Identifies every document's language; see the module for the rules."""
-        model = load(models.find(self.config.model))
+        model = fasttext_model.load(models.find(self.config.model))
         self._check_languages(model)
-        wanted = self.config.languages
+        texts: list[str] = table.column("text").to_pylist()
+        found = model.predict(texts, self.config.top_k, SCORE_DECIMALS)
+        languages = [normalised(label) for label, _ in map(_top, found)]
+        best = [score for _, score in map(_top, found)]
+        scores = pa.table(
+            [
+                table.column("doc_id").combine_chunks(),
+                pa.array(languages, pa.string()),
+                pa.array([len(text) for text in texts], pa.int64()),
+                pa.array(best, pa.float64()),
+                pa.array([prediction.labels for prediction in found], pa.list_(pa.string())),
+                pa.array([prediction.scores for prediction in found], pa.list_(pa.float64())),
+            ],
+            schema=SCORES,
+        )
         verdicts = Verdicts(self.name, table)
-        languages: list[str] = []
-        scores: list[float] = []
-        for row, text in enumerate(table["text"].to_pylist()):
-            language, score = model.identify(text)
-            threshold = (wanted or {}).get(language)
-            if threshold is None:
-                threshold = self.config.threshold
-            if score < threshold:
-                verdicts.remove(row, "language_score", value=score, threshold=threshold, detail=language, text=text)
-            elif wanted is not None and language not in wanted:
-                verdicts.remove(row, "language", value=score, detail=language, text=text)
-            else:
-                languages.append(language)
-                scores.append(score)
-        kept = table.take(pa.array(verdicts.surviving, pa.int64()))
-        for field, values in zip(documents.LANGUAGE_FIELDS, (languages, scores), strict=True):
-            kept = kept.append_column(field, pa.array(values, field.type))
-        return verdicts.result(kept)
+        for row, broken in enumerate(self.judge(scores)):
+            if broken is not None:
+                rule, value, threshold, detail = broken
+                verdicts.remove(row, rule, value=value, threshold=threshold, detail=detail, text=texts[row])
+        surviving = pa.array(verdicts.surviving, pa.int64())
+        kept = table.take(surviving)
+        for field, values in zip(documents.LANGUAGE_FIELDS, (languages, best), strict=True):
+            kept = kept.append_column(field, pa.array(values, field.type).take(surviving))
+        return verdicts.result(kept, scores=scores)
 
-    def _check_languages(self, model: LanguageModel) -> None:
+    def _threshold(self, label: str, language: str) -> float:
+        wanted = self.config.languages or {}
+        own = wanted.get(label, wanted.get(language))
+        return self.config.threshold if own is None else own
+
+    def _is_wanted(self, label: str, language: str) -> bool:
+        wanted = self.config.languages
+        return wanted is None or label in wanted or language in wanted
+
+    def _check_languages(self, model: FastTextModel) -> None:
+        known = {*model.labels, *map(normalised, model.labels)}
         for language in self.config.languages or {}:
-            if language not in model.languages:
-                near = difflib.get_close_matches(language, model.languages, n=3, cutoff=0.3)
+            if language not in known:
+                near = difflib.get_close_matches(language, sorted(known), n=3, cutoff=0.3)
                 raise ConfigError(
                     "the language model does not know this language",
                     where="stages.language.languages",
                     value=language,
-                    remedy=f"use a code that the model gives, such as {', '.join(near or model.languages[:3])}",
+                    remedy=f"use a code such as {', '.join(near or sorted(known)[:3])}",
                 )
