@@ -5,13 +5,15 @@
     python bench/filters.py --reference                   # without the peer: against the slow reference in tests/
 
 Texts: the pages of --data (the shared crawl) that corpusmill's own chain extracts and identifies, by recipes/refinedweb
-without a choice of language; the work folder keeps that run, which starts again where something changed. Speed and
-agreement with datatrove are of the English ones, the reference sees all of them.
+without a choice of language; the work folder keeps that run, which starts again where something changed. Or --texts, a
+Parquet file with the columns doc_id, url, text, content_hash and language. Speed and agreement with datatrove are of
+the English ones, the reference sees all of them.
 
-Speed: both sides judge the same texts, every filter all of them, on one core, after a warm-up on other texts. Each
-repetition of ours is a new process, as stages remember what they found in the texts they saw last; the time is that of
-`stage.process` on batches of 256 Arrow rows, that is with building the tables of kept, removed and scores. The best of
-the repetitions counts, on both sides.
+Speed: both sides judge the same texts, every filter all of them, on one core, after a warm-up. Two orders, as both
+sides remember what they found in the texts that they saw last: `in turn`, every filter on a text (datatrove) or a batch
+of 256 (corpusmill) before the next one, as in a pipeline; and `apart`, each filter by itself. Each repetition of ours
+is a new process. Our time is that of `stage.process`, that is with building the Arrow tables of kept rows, removals and
+scores. The best of the repetitions counts, on both sides.
 
 Agreement: for every rule by itself, whatever the other rules say, on the text as it was extracted: how many documents
 both sides remove, only one of them, and the share on which they agree. --differences FILE gets one JSON line a
@@ -227,16 +229,33 @@ def against_reference(ours: OurVerdicts) -> Iterator[list[str]]:
         yield [name, str(len(texts)), f"{largest:.1e}", str(other)]
 
 
-def rates(label: str, seconds: dict[str, float], documents: int) -> list[str]:
-    """A row of the table of speeds: milliseconds a document by stage and in all, documents per second."""
-    total = sum(seconds.values())
-    each = [f"{1000 * s / documents:.3f}" for s in seconds.values()]
-    return [label, *each, f"{1000 * total / documents:.3f}", f"{documents / total:,.0f}"]
+Seconds = dict[str, float]  # by stage
 
 
-def best(repetitions: Sequence[dict[str, float]]) -> dict[str, float]:
+def best(repetitions: Sequence[Seconds]) -> Seconds:
     """The repetition of least total time."""
     return min(repetitions, key=lambda seconds: sum(seconds.values()))
+
+
+def our_seconds(texts: Path, configs: StageConfigs, repeat: int) -> dict[str, Seconds]:
+    """Best wall and CPU seconds of each stage, in turn and apart."""
+    found: dict[str, list[Seconds]] = {"in_turn": [], "in_turn_cpu": [], "apart": [], "apart_cpu": []}
+    for _ in range(repeat):
+        together = in_fresh_process(measure, texts, configs)
+        alone = [in_fresh_process(measure, texts, {name: config}) for name, config in configs.items()]
+        for i, kind in enumerate(("", "_cpu")):
+            found[f"in_turn{kind}"].append(together[i])
+            found[f"apart{kind}"].append({name: s for result in alone for name, s in result[i].items()})
+    return {order: best(repetitions) for order, repetitions in found.items()}
+
+
+def speed_rows(label: str, seconds: dict[str, Seconds], documents: int) -> Iterator[list[str]]:
+    """Rows of the table of speeds: milliseconds a document by stage and in all, documents per second."""
+    for order, by_stage in seconds.items():
+        total = sum(by_stage.values())
+        each = [f"{1000 * s / documents:.3f}" for s in by_stage.values()]
+        words = order.replace("_cpu", ", CPU time").replace("_", " ")
+        yield [f"{label}, {words}", *each, f"{1000 * total / documents:.3f}", f"{documents / total:,.0f}"]
 
 
 def main() -> int:
@@ -245,6 +264,7 @@ def main() -> int:
     parser.add_argument("--peer-python", type=Path, help="Python of the environment that bench/peers/setup made")
     parser.add_argument("--reference", action="store_true", help="compare with the slow reference implementation")
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--texts", type=Path, help="texts to judge, instead of those of --data")
     parser.add_argument("--work", type=Path, default=CACHE / "filters")
     parser.add_argument(
         "--recipe", default=str(REPOSITORY / "recipes" / "fineweb.yaml"), help="has the stages' configs"
@@ -260,7 +280,7 @@ def main() -> int:
         parser.error("give --peer-python, --reference or both")
 
     arguments.work.mkdir(parents=True, exist_ok=True)
-    everything = pq.read_table(prepare(arguments.data, arguments.work))
+    everything = pq.read_table(arguments.texts or prepare(arguments.data, arguments.work))
     if arguments.limit is not None and arguments.limit < everything.num_rows:
         everything = everything.take([i * everything.num_rows // arguments.limit for i in range(arguments.limit)])
     loaded = recipe.load(arguments.recipe, arguments.overrides)
@@ -284,37 +304,33 @@ def beside_peer(arguments: argparse.Namespace, texts: Path, configs: StageConfig
     """Speeds and agreement on the texts of a Parquet file."""
     documents = pq.read_table(texts)
     number = documents.num_rows
-    measured = [in_fresh_process(measure, texts, configs) for _ in range(arguments.repeat)]
+    ours = our_seconds(texts, configs, arguments.repeat)
     out = arguments.work / "datatrove.jsonl"
     repeat = min(PEER_REPETITIONS, arguments.repeat)
     report = run_peer(arguments.peer_python, "datatrove_filters.py", texts, "--out", out, "--repeat", repeat)
-
-    def theirs(kind: str) -> dict[str, float]:
-        return best([{name: report[kind][name][i] for name in configs} for i in range(repeat)])
-
-    wall, peer_wall = best([wall for wall, _ in measured]), theirs("seconds")
-    rows = [
-        rates("corpusmill, wall", wall, number),
-        rates("corpusmill, CPU", best([cpu for _, cpu in measured]), number),
-        rates("datatrove, wall", peer_wall, number),
-        rates("datatrove, CPU", theirs("cpu_seconds"), number),
-    ]
+    theirs = {
+        order: best([{name: by_filter[name][i] for name in configs} for i in range(repeat)])
+        for order, by_filter in report["seconds"].items()
+    }
     words = sum(len(text.split()) for text in documents["text"].to_pylist()) / number
     print(f"{number:,} English texts of {words:.0f} words on average; datatrove {report['packages']['datatrove']}\n")
+    rows = [*speed_rows("corpusmill", ours, number), *speed_rows("datatrove", theirs, number)]
     print(table(["ms a document", *configs, "all", "documents/s a core"], rows))
-    ratio = sum(peer_wall.values()) / sum(wall.values())
-    print(f"\nratio: {ratio:.1f} times datatrove's documents per second on one core (target {TARGET:.0f})\n")
+    print(f"\ndocuments per second on one core, times datatrove's (target {TARGET:.0f}):")
+    for order in ("in_turn", "apart"):
+        print(f"  {order.replace('_', ' ')} {sum(theirs[order].values()) / sum(ours[order].values()):.1f}")
+    print()
 
     with out.open(encoding="utf-8") as lines:
         verdicts = [json.loads(line) for line in lines]
-    ours = OurVerdicts(documents, configs)
-    rows, differences = compare(ours, verdicts)
+    judged = OurVerdicts(documents, configs)
+    rows, differences = compare(judged, verdicts)
     header = ["stage", "corpusmill's rule", "datatrove's rule", "both remove", "only corpusmill", "only datatrove"]
     print(table([*header, "agreement"], rows, text_columns=3))
     if report["inconsistent"]:
         print(f"\ndatatrove's verdict is not explained by its values: {len(report['inconsistent'])} documents")
     if "c4" in configs:
-        print(f"\ntexts after C4's line rules, kept by both: {dict(same_lines(ours, verdicts))}")
+        print(f"\ntexts after C4's line rules, kept by both: {dict(same_lines(judged, verdicts))}")
     if arguments.differences:
         with arguments.differences.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in differences)
