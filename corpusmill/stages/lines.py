@@ -2,69 +2,79 @@
 
 A line is discarded if it is mainly uppercase, only digits, a counter ("3 likes") or a single word. A line of at most
 ten words loses phrases at its start ("sign-in"), at its end ("Read more...") or anywhere ("items in cart"). When these
-lines hold more than 5 % of the document's words, the document goes instead. Blank lines stay.
+lines hold more than 5 % of the document's words, the document goes instead. Blank lines stay, and so do lines without
+a letter or digit: `|---|---|` is part of a table, and no word.
 
 The paper does not publish its phrases: those in stages/lists/ were written for this project. [DEVIATION]
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+import numba
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 from pydantic import Field
 
-from corpusmill.core import characters, documents, hashing, storage
+from corpusmill.core import documents
 from corpusmill.core import words as text_words
+from corpusmill.core.characters import DIGIT, LETTER, SPACE, UPPERCASE, WORD, Classes
 from corpusmill.core.documents import Cut
 from corpusmill.core.hashing import Int64Array
-from corpusmill.core.verdicts import StageResult, Verdicts
-from corpusmill.stages.base import DocumentStage, StageConfig
+from corpusmill.core.text import Text
+from corpusmill.stages import phrases
+from corpusmill.stages.base import StageConfig
+from corpusmill.stages.line_cuts import all_lines, in_order, whole_lines
+from corpusmill.stages.line_patterns import DclmPatterns, ListedPatterns, Patterns
+from corpusmill.stages.scored import Bound, Measured, ScoredStage
 
 _LISTS = Path(__file__).parent / "lists"
-_NUMBER = r"\d[\d.,]*\s?(?:[kmb]\b|[万千億])?"
-# A letter or digit of a script with spaces: a phrase must not begin or end amid them. Han and kana have no such bounds.
-_SPACED_LETTER = re.compile(r"[^\W\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")
-# What goes with a phrase: separators and opening brackets before one at the end, closing ones after one at the start.
-_OPENING = " \t\u3000\xa0|｜/／·・•:：<>«»‹›…-–—[(（【"
-_CLOSING = r"\s|｜/／·・•:：<>«»‹›…\-–—\])）】"
+
+# What a line may be, as the kernel sees it; whether it is a counter or holds a phrase is then looked at.
+_UPPERCASE_LINE, _NUMERIC_LINE, _COUNTER_LINE, _ONE_WORD_LINE, _SHORT_LINE = 1, 2, 4, 8, 16
 
 
 class LinesConfig(StageConfig):
     """Limits and phrase lists of the line-wise corrections.
 
-    max_uppercase: a line goes when more than this share of its characters (whitespace aside) is uppercase. Only in
+    variant: "paper": the rules as this module describes them. "dclm": DCLM's reading of them; see `correct`.
+    max_uppercase: a line goes when more than this share of its characters is uppercase. In the variant "paper" only in
         languages that write spaces: elsewhere capitals are names and acronyms.
     max_edited_words: phrases are looked for in lines of at most so many words.
-    max_corrected_words: the document goes when the share of its words that `count` counts is greater.
+    max_corrected_words: the document goes when the share of its words that `count` counts is greater; null: never.
     count: "flagged": words in lines that were discarded or edited, as G.2 of the paper has it. "removed": words
-        that were taken out, as its section 3.2 and DCLM have it.
-    start_list, end_list, anywhere_list, counter_list: files of phrases, one a line, "#" at the start of a line for
-        comments; null: the project's own (English and Japanese).
+        that were taken out, as its section 3.2 and DCLM have it. null: "flagged" for "paper", "removed" for "dclm".
+    start_list, end_list, anywhere_list, counter_list: files of phrases for "paper", one a line, "#" at the start of a
+        line for comments; null: the project's own (English and Japanese).
     """
 
+    variant: Literal["paper", "dclm"] = "paper"
     max_uppercase: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_edited_words: Annotated[int, Field(ge=0)] = 10
-    max_corrected_words: Annotated[float, Field(ge=0, le=1)] = 0.05
-    count: Literal["flagged", "removed"] = "flagged"
+    max_corrected_words: Annotated[float, Field(ge=0, le=1)] | None = 0.05
+    count: Literal["flagged", "removed"] | None = None
     start_list: str | None = None
     end_list: str | None = None
     anywhere_list: str | None = None
     counter_list: str | None = None
 
-    def list_files(self) -> tuple[str, str, str, str]:
-        """Paths of the four lists in use: start, end, anywhere, counters."""
+    def list_files(self) -> tuple[str, ...]:
+        """Paths of the lists in use: start, end, anywhere, counters; none for "dclm"."""
+        if self.variant == "dclm":
+            return ()
         return (
             self.start_list or str(_LISTS / "line_start.txt"),
             self.end_list or str(_LISTS / "line_end.txt"),
             self.anywhere_list or str(_LISTS / "line_anywhere.txt"),
             self.counter_list or str(_LISTS / "line_counters.txt"),
         )
+
+    def patterns(self) -> Patterns:
+        """The patterns of the variant; reads the lists."""
+        return DclmPatterns() if self.variant == "dclm" else ListedPatterns(*map(phrases.read, self.list_files()))
 
 
 class Corrections(NamedTuple):
@@ -80,142 +90,88 @@ class Corrections(NamedTuple):
     removed: int
 
 
-class Patterns:
-    """The compiled phrases of the four lists."""
+def correct(text: Text, config: LinesConfig, patterns: Patterns) -> Corrections:
+    """Finds what the rules take out of `text`. Lines are those of core/words.py: blank ones are left out, outer
+    whitespace is no part of them.
 
-    def __init__(
-        self, start: Sequence[str], end: Sequence[str], anywhere: Sequence[str], counters: Sequence[str]
-    ) -> None:
-        counted = _any_of(counters)
-        self._counter = _compile(rf"\W*(?:{_NUMBER}\s*{counted}|{counted}\W*{_NUMBER})\W*")
-        self._start = _compile(rf"\W*(?:{_bounded(start)}[{_CLOSING}]*)+")
-        self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
-        self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
-        # A line that holds none of these holds no phrase, and most lines hold none: cheaper to see than by expressions.
-        self._parts = sorted({max(phrase.casefold().split(), key=len) for phrase in (*start, *end, *anywhere)})
+    A discarded line goes with the newline after it, or with the one before it where no line that stays follows.
 
-    @staticmethod
-    def read(config: LinesConfig) -> Patterns:
-        """Reads the lists that `config` names."""
-        return Patterns(*(_phrases(path) for path in config.list_files()))
-
-    def is_counter(self, line: str) -> bool:
-        """Whether `line` is one number and what it counts, in either order, and nothing else."""
-        return self._counter.fullmatch(line) is not None
-
-    def cuts(self, line: str) -> list[Cut]:
-        """What the phrases take out of `line` (which has no outer whitespace): offsets in `line`, ascending.
-
-        Separators and brackets around a phrase go with it.
-        """
-        folded = line.casefold()
-        if not any(part in folded for part in self._parts):
-            return []
-        head = self._start.match(line)
-        begin = head.end() if head else 0
-        tail = self._end.search(line, begin)
-        end = tail.start() if tail else len(line)
-        while tail and end > begin and line[end - 1] in _OPENING:
-            end -= 1
-        found = [Cut("pattern_start", 0, begin)] if head else []
-        for match in self._anywhere.finditer(line, begin, end):
-            a, b = match.span()
-            while b == end and a > begin and line[a - 1].isspace():
-                a -= 1  # nothing follows, so the space before would be left at the end
-            found.append(Cut("pattern_anywhere", a, b))
-        return [*found, Cut("pattern_end", end, len(line))] if tail else found
-
-
-def _phrases(path: str) -> list[str]:
-    listed = [line.strip() for line in storage.read_text(path).splitlines()]
-    return [line for line in listed if line and not line.startswith("#")]
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
-
-
-def _any_of(phrases: Sequence[str], before: str = "", after: str = "") -> str:
-    """An expression for any of `phrases`, the longest first; for nothing if there are none.
-
-    `before` and `after` are added where a phrase begins or ends with a letter of a script with spaces.
-    """
-    if not phrases:
-        return "(?!)"
-    choices = []
-    for phrase in sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase)):
-        body = r"\s+".join(re.escape(part) for part in phrase.split())
-        head = before if _SPACED_LETTER.match(phrase[0]) else ""
-        tail = after if _SPACED_LETTER.match(phrase[-1]) else ""
-        choices.append(f"{head}{body}{tail}")
-    return f"(?:{'|'.join(choices)})"
-
-
-def _bounded(phrases: Sequence[str]) -> str:
-    return _any_of(phrases, f"(?<!{_SPACED_LETTER.pattern})", f"(?!{_SPACED_LETTER.pattern})")
-
-
-def correct(text: str, language: str, config: LinesConfig, patterns: Patterns) -> Corrections:
-    """Finds what the rules take out of `text`. Words and lines are those of core/words.py.
-
-    A discarded line goes with the newline after it, or with the one before it where no line that stays follows. An
-    edited line that no letter is left of goes whole, under the rule of its first cut.
-
+    Variant "paper": words are those of core/words.py. An edited line that no letter is left of goes whole, under the
+    rule of its first cut.
     [CHOICE] "mainly" uppercase: more than half of the characters that are not whitespace; DCLM divides by all.
     [DEVIATION] "Comments (12)" is a counter like "12 comments".
+    [DEVIATION from DCLM] a line without a letter or digit is not a line of one word.
+
+    Variant "dclm": uppercase is a share of all characters; words are what whitespace separates, and those that begin
+    with a letter or digit are counted, before and after; a line goes whole when an edit leaves nothing but whitespace.
+    [DEVIATION from DCLM] classes and whitespace are those of core/characters.py and core/words.py: Python's isupper and
+    isdigit, which DCLM asks, also take "Ⅷ" and "²", and fastText's words, which DCLM counts, end at ASCII whitespace
+    alone. A line of nothing but whitespace, and blank lines at the ends of the text, stay.
     """
-    points = text_words.codepoints(text)
-    classes = characters.classes(points)
-    words, lines = text_words.words(text, language), text_words.lines(text)
-    newlines = np.flatnonzero(points == ord("\n"))
-    line_starts = np.concatenate([[0], newlines + 1])
-    line_ends = np.concatenate([newlines, [len(points)]])
-    numbers = np.searchsorted(newlines, lines.starts)  # of the lines that are not blank
-    num_words = _starting_in(words.starts, lines.starts, lines.ends)
-    blank = characters.counts(classes, characters.SPACE, *lines)
-    digits = characters.counts(classes, characters.DIGIT, *lines)
-    uppercase = characters.counts(classes, characters.UPPERCASE, *lines)
-    if not text_words.writes_spaces(language):
-        uppercase[:] = 0
-    visible = lines.lengths - blank
+    dclm = config.variant == "dclm"
+    spaced = text_words.writes_spaces(text.language)
+    lines, classes = text.lines, text.classes
+    words = (text if spaced or not dclm else Text.of(text.string, "")).words
+    suspicions = _suspicions(
+        classes,
+        lines.starts,
+        lines.ends,
+        words.starts,
+        config.max_uppercase if spaced or dclm else 1.0,
+        patterns.counter_letters,
+        config.max_edited_words,
+        dclm,
+    )
+    counted = _counted_starts(classes, words.starts) if dclm else words.starts
+    short = np.flatnonzero(suspicions & _SHORT_LINE)
+    held = patterns.finder.in_spans(text.points, lines.starts[short], lines.ends[short])
+    suspicions[short[~held]] &= ~np.uint8(_SHORT_LINE)
 
     cuts: list[Cut] = []
-    flagged = 0
-    gone: dict[int, str] = {}  # number of a discarded line -> rule
-    for i, line in enumerate(lines.texts(text)):
-        whole, edits = None, []
-        if uppercase[i] > config.max_uppercase * visible[i]:
-            whole = "uppercase_line"
-        elif digits[i] == visible[i]:
-            whole = "numeric_line"
-        elif patterns.is_counter(line):
-            whole = "counter_line"
-        elif num_words[i] < 2:
-            whole = "one_word_line"
-        elif num_words[i] <= config.max_edited_words:
+    flagged: list[int] = []
+    gone: dict[int, str] = {}  # line -> rule
+    for i in np.flatnonzero(suspicions).tolist():
+        at = int(lines.starts[i])
+        line = text.string[at : int(lines.ends[i])]
+        rule = _whole_line(line, int(suspicions[i]), patterns)
+        edits = []
+        if rule is None and suspicions[i] & _SHORT_LINE:
             edits = patterns.cuts(line)
-            if edits and not any(c.isalpha() for c in _without(line, edits)):
-                whole = edits[0].rule
-        if whole:
-            gone[int(numbers[i])] = whole
+            left = documents.without_spans(line, ((edit.start, edit.end) for edit in edits))
+            if edits and patterns.goes_whole(left):
+                rule = edits[0].rule
+        if rule:
+            gone[i] = rule
         else:
-            at = int(lines.starts[i])
             cuts += [Cut(edit.rule, at + edit.start, at + edit.end) for edit in edits]
-        flagged += int(num_words[i]) if whole or edits else 0
+        if rule or edits:
+            flagged.append(i)
+    if not flagged:
+        return Corrections([], len(counted), 0, 0)
+    if gone:
+        every = all_lines(text.points)
+        numbers = np.searchsorted(every.starts, lines.starts[list(gone)], side="right") - 1
+        cuts += whole_lines(every, dict(zip(numbers.tolist(), gone.values(), strict=True)))
+        cuts = in_order(cuts)
+    num_flagged = int(_starting_in(counted, lines.starts[flagged], lines.ends[flagged]).sum())
+    if dclm:
+        kept = Text(documents.without_spans(text.string, ((cut.start, cut.end) for cut in cuts)), "")
+        removed = len(counted) - len(_counted_starts(kept.classes, kept.words.starts))
+    else:
+        starts, ends = (np.array([cut[i] for cut in cuts], dtype=np.int64) for i in (1, 2))
+        removed = int(_starting_in(counted, starts, ends).sum())
+    return Corrections(cuts, len(counted), num_flagged, removed)
 
-    last_kept = next((i for i in reversed(range(len(line_starts))) if i not in gone), -1)
-    for number, rule in gone.items():
-        start, end = int(line_starts[number]), int(line_ends[number])
-        follows = number < last_kept
-        cuts.append(Cut(rule, start if follows else max(0, start - 1), end + 1 if follows else end))
-    cuts.sort(key=lambda cut: cut.start)
-    starts, ends = (np.array([cut[i] for cut in cuts], dtype=np.int64) for i in (1, 2))
-    removed = int(_starting_in(words.starts, starts, ends).sum())
-    return Corrections(cuts, len(words), flagged, removed)
 
-
-def _without(text: str, cuts: Sequence[Cut]) -> str:
-    return documents.without_spans(text, ((cut.start, cut.end) for cut in cuts))
+def _whole_line(line: str, suspicion: int, patterns: Patterns) -> str | None:
+    """The rule under which the whole line goes, as long as no phrase is looked at."""
+    if suspicion & _UPPERCASE_LINE:
+        return "uppercase_line"
+    if suspicion & _NUMERIC_LINE:
+        return "numeric_line"
+    if suspicion & _COUNTER_LINE and patterns.is_counter(line):
+        return "counter_line"
+    return "one_word_line" if suspicion & _ONE_WORD_LINE else None
 
 
 def _starting_in(items: Int64Array, starts: Int64Array, ends: Int64Array) -> Int64Array:
@@ -224,54 +180,95 @@ def _starting_in(items: Int64Array, starts: Int64Array, ends: Int64Array) -> Int
     return inside
 
 
-class Lines(DocumentStage[LinesConfig]):
+def _counted_starts(classes: Classes, starts: Int64Array) -> Int64Array:
+    """Of the words that begin at `starts`, those that DCLM counts."""
+    counted: Int64Array = starts[(classes[starts] & WORD) != 0]
+    return counted
+
+
+@numba.njit(cache=True, nogil=True)
+def _suspicions(
+    classes: Classes,
+    starts: Int64Array,
+    ends: Int64Array,
+    word_starts: Int64Array,
+    max_uppercase: float,
+    counter_letters: int,
+    max_edited_words: int,
+    dclm: bool,
+) -> npt.NDArray[np.uint8]:
+    """What every line may be, uint8 (k,): a sum of the constants above."""
+    suspicions = np.zeros(len(starts), dtype=np.uint8)
+    word = 0
+    for i in range(len(starts)):
+        uppercase = digits = letters = spaces = of_words = 0
+        for j in range(starts[i], ends[i]):
+            flags = classes[j]
+            uppercase += (flags & UPPERCASE) != 0
+            digits += (flags & DIGIT) != 0
+            letters += (flags & LETTER) != 0
+            spaces += (flags & SPACE) != 0
+            of_words += (flags & WORD) != 0
+        first = word
+        while word < len(word_starts) and word_starts[word] < ends[i]:
+            word += 1
+        num_words = word - first
+        characters = ends[i] - starts[i]
+        if not dclm:
+            characters -= spaces
+        found = 0
+        if uppercase > max_uppercase * characters:
+            found |= _UPPERCASE_LINE
+        if digits == characters:
+            found |= _NUMERIC_LINE
+        if digits > 0 and letters <= counter_letters:
+            found |= _COUNTER_LINE
+        if num_words < 2 and (dclm or of_words > 0):
+            found |= _ONE_WORD_LINE
+        if num_words <= max_edited_words:
+            found |= _SHORT_LINE
+        suspicions[i] = found
+    return suspicions
+
+
+class Lines(ScoredStage[LinesConfig]):
     """Discards and edits lines; removes documents that had too many of them; see the module for the rules.
 
-    Removals: `corrected_words` (value: share of the words, threshold: max_corrected_words, detail: lines and cuts by
-    rule) and `empty_after_lines` (nothing but whitespace is left). Cuts of kept documents are recorded as spans:
-    their text is the text before less its spans.
+    Scores: shares of the document's words, 0..1 each: `flagged_words`, those in lines that were discarded or edited;
+    `removed_words`, those taken out. In the variant "dclm" a document without words has a share of 1.
+
+    Removals: `corrected_words` (detail: lines and cuts by rule) and `empty_after_lines` (nothing but whitespace is
+    left). Cuts of kept documents are recorded as spans: their text is the text before less its spans.
     """
 
     name = "lines"
-    version = 1
+    version = 2
     packages = text_words.PACKAGES
     Config = LinesConfig
     edits_text = True
+    score_names = ("flagged_words", "removed_words")
+    threshold_keys = frozenset({"max_corrected_words", "count"})
 
     def __init__(self, config: LinesConfig) -> None:
         super().__init__(config)
-        self._patterns = Patterns.read(config)
+        self._patterns = config.patterns()
 
     def resource_files(self) -> Sequence[str]:
         """The four phrase lists."""
         return self.config.list_files()
 
-    def process(self, table: pa.Table) -> StageResult:
-        """Judges every row; needs `text`, `language` and `content_hash`, keeps all other columns as they are."""
-        verdicts = Verdicts(self.name, table)
-        texts: list[str] = table.column("text").to_pylist()
-        hashes: list[bytes] = table.column("content_hash").to_pylist()
-        for row, (text, language) in enumerate(zip(texts, table.column("language").to_pylist(), strict=True)):
-            found = correct(text, language, self.config, self._patterns)
-            counted = found.flagged if self.config.count == "flagged" else found.removed
-            share = counted / max(1, found.words)
-            kept = _without(text, found.cuts)
-            if share > self.config.max_corrected_words:
-                by_rule = sorted(Counter(cut.rule for cut in found.cuts).items())
-                verdicts.remove(
-                    row,
-                    "corrected_words",
-                    value=share,
-                    threshold=self.config.max_corrected_words,
-                    detail=", ".join(f"{rule} {times}" for rule, times in by_rule),
-                    text=text,
-                )
-            elif not kept.strip():
-                verdicts.remove(row, "empty_after_lines", text=text)
-            elif found.cuts:
-                for cut in found.cuts:
-                    verdicts.cut(row, cut.rule, cut.start, cut.end, text[cut.start : cut.end])
-                texts[row], hashes[row] = kept, hashing.content_hash(kept)
-        return verdicts.result(
-            documents.with_texts(table, texts, hashes).take(pa.array(verdicts.surviving, pa.int64()))
-        )
+    def measure(self, text: Text) -> Measured:
+        """The two shares, and what is cut."""
+        found = correct(text, self.config, self._patterns)
+        if found.words == 0:
+            share = float(self.config.variant == "dclm")
+            return Measured([share, share], found.cuts)
+        return Measured([found.flagged / found.words, found.removed / found.words], found.cuts)
+
+    def bounds(self, language: str) -> Sequence[Bound]:
+        """The one rule, on the share that `count` names."""
+        limit = self.config.max_corrected_words
+        if limit is None:
+            return []
+        count = self.config.count or ("removed" if self.config.variant == "dclm" else "flagged")
+        return [Bound("corrected_words", f"{count}_words", ">", limit, "max_corrected_words")]

@@ -1,0 +1,153 @@
+"""What makes a line a counter, and which phrases are cut from short lines: the lists' reading and DCLM's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from corpusmill.core.documents import Cut
+from corpusmill.stages.phrases import PhraseFinder
+
+_NUMBER = r"\d[\d.,]*\s?(?:[kmb]\b|[万千億])?"
+# A letter or digit of a script with spaces: a phrase must not begin or end amid them. Han and kana have no such bounds.
+_SPACED_LETTER = re.compile(r"[^\W\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")
+# What goes with a phrase: separators and opening brackets before one at the end, closing ones after one at the start.
+_OPENING = " \t\u3000\xa0|｜/／·・•:：<>«»‹›…-–—[(（【"
+_CLOSING = r"\s|｜/／·・•:：<>«»‹›…\-–—\])）】"
+
+# DCLM's three phrases and its counter, as its configuration and code have them; dots match any character.
+DCLM_ANYWHERE: Final = r"\s?(?:items in cart)"
+DCLM_END: Final = r"\s?(?:read more...)$"
+DCLM_START: Final = r"^(?:sign-in)\s?"
+_DCLM_COUNTED = "likes|shares|comments|retweets|reposts|quotes|bookmarks|upvotes|downvotes|downloads|views|followers"
+DCLM_COUNTER: Final = rf"^\W*\d(?:,|\.|\d)*(?:K|k|M|m|B|b)?\s+(?:{_DCLM_COUNTED})\W*$"
+
+
+class Patterns(Protocol):
+    """Judges single lines, which have no outer whitespace.
+
+    finder: finds, in lines of which `cuts` takes out anything, something; lines in which it finds nothing are not asked
+        about.
+    counter_letters: a counter has at most so many letters.
+    """
+
+    finder: PhraseFinder
+    counter_letters: int
+
+    def is_counter(self, line: str) -> bool:
+        """Whether `line` is a number and what it counts, and nothing else."""
+
+    def cuts(self, line: str) -> list[Cut]:
+        """What is taken out of `line`: offsets in `line`, ascending, disjoint."""
+
+    def goes_whole(self, left: str) -> bool:
+        """Whether the whole line goes when `left` is what the cuts leave of it."""
+
+
+class ListedPatterns:
+    """The phrases of four lists (see stages/lists/ for what each holds)."""
+
+    def __init__(
+        self, start: Sequence[str], end: Sequence[str], anywhere: Sequence[str], counters: Sequence[str]
+    ) -> None:
+        counted = _any_of(counters)
+        self._counter = _compile(rf"\W*(?:{_NUMBER}\s*{counted}|{counted}\W*{_NUMBER})\W*")
+        self._start = _compile(rf"\W*(?:{_bounded(start)}[{_CLOSING}]*)+")
+        self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
+        self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
+        self.finder = PhraseFinder(max(phrase.split(), key=len) for phrase in (*start, *end, *anywhere))
+        self.counter_letters = max((len(phrase) for phrase in counters), default=0) + 1  # and the k of 12k
+
+    def is_counter(self, line: str) -> bool:
+        """Whether `line` is one number and what it counts, in either order."""
+        return self._counter.fullmatch(line) is not None
+
+    def cuts(self, line: str) -> list[Cut]:
+        """The phrases in `line`. Separators and brackets around a phrase go with it."""
+        head = self._start.match(line)
+        begin = head.end() if head else 0
+        tail = self._end.search(line, begin)
+        end = tail.start() if tail else len(line)
+        while tail and end > begin and line[end - 1] in _OPENING:
+            end -= 1
+        found = [Cut("pattern_start", 0, begin)] if head else []
+        for match in self._anywhere.finditer(line, begin, end):
+            a, b = match.span()
+            while b == end and a > begin and line[a - 1].isspace():
+                a -= 1  # nothing follows, so the space before would be left at the end
+            found.append(Cut("pattern_anywhere", a, b))
+        return [*found, Cut("pattern_end", end, len(line))] if tail else found
+
+    def goes_whole(self, left: str) -> bool:
+        """A line without a letter goes."""
+        return not any(c.isalpha() for c in left)
+
+
+class DclmPatterns:
+    """DCLM's counter and three phrases, cut as substrings one after another: anywhere, at the end, at the start."""
+
+    def __init__(self) -> None:
+        self._counter = re.compile(DCLM_COUNTER)
+        self._steps = (
+            ("pattern_anywhere", _compile(DCLM_ANYWHERE)),
+            ("pattern_end", _compile(DCLM_END)),
+            ("pattern_start", _compile(DCLM_START)),
+        )
+        self.finder = PhraseFinder(["items in cart", "read more", "sign-in"])
+        self.counter_letters = max(map(len, _DCLM_COUNTED.split("|"))) + 1
+
+    def is_counter(self, line: str) -> bool:
+        """Whether the lower-case `line` matches DCLM's expression."""
+        return self._counter.search(line.lower()) is not None
+
+    def cuts(self, line: str) -> list[Cut]:
+        """The substrings that the three expressions take out, each of what the one before left."""
+        cuts: list[Cut] = []
+        left = list(range(len(line)))  # offsets in `line` of what is left
+        for rule, pattern in self._steps:
+            gone: set[int] = set()
+            for match in pattern.finditer("".join(line[i] for i in left)):
+                offsets = left[match.start() : match.end()]
+                gone.update(offsets)
+                cuts += [Cut(rule, i, i + 1) for i in offsets]
+            left = [i for i in left if i not in gone]
+        return _joined(sorted(cuts, key=lambda cut: cut.start))
+
+    def goes_whole(self, left: str) -> bool:
+        """A line of which nothing but whitespace is left goes."""
+        return not left.strip()
+
+
+def _joined(cuts: Sequence[Cut]) -> list[Cut]:
+    joined: list[Cut] = []
+    for cut in cuts:
+        if joined and joined[-1].end == cut.start and joined[-1].rule == cut.rule:
+            joined[-1] = joined[-1]._replace(end=cut.end)
+        else:
+            joined.append(cut)
+    return joined
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _any_of(phrases: Sequence[str], before: str = "", after: str = "") -> str:
+    """An expression for any of `phrases`, the longest first; for nothing if there are none.
+
+    `before` and `after` are added where a phrase begins or ends with a letter of a script with spaces.
+    """
+    if not phrases:
+        return "(?!)"
+    choices = []
+    for phrase in sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase)):
+        body = r"\s+".join(re.escape(part) for part in phrase.split())
+        head = before if _SPACED_LETTER.match(phrase[0]) else ""
+        tail = after if _SPACED_LETTER.match(phrase[-1]) else ""
+        choices.append(f"{head}{body}{tail}")
+    return f"(?:{'|'.join(choices)})"
+
+
+def _bounded(phrases: Sequence[str]) -> str:
+    return _any_of(phrases, f"(?<!{_SPACED_LETTER.pattern})", f"(?!{_SPACED_LETTER.pattern})")
