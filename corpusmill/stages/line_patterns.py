@@ -56,7 +56,7 @@ class ListedPatterns:
         self._start = _compile(rf"\W*(?:{_bounded(start)}[{_CLOSING}]*)+")
         self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
         self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
-        self.finder = PhraseFinder(max(phrase.split(), key=len) for phrase in (*start, *end, *anywhere))
+        self.finder = PhraseFinder((*start, *end, *anywhere))
         self.counter_letters = max((len(phrase) for phrase in counters), default=0) + 1  # and the k of 12k
 
     def is_counter(self, line: str) -> bool:

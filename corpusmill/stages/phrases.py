@@ -28,18 +28,20 @@ def read(path: str) -> list[str]:
 
 
 class PhraseFinder:
-    """Knows phrases (none empty) and says which spans of a text hold one, without regard to case.
+    """Knows phrases (none empty) and says which spans of a text hold one.
 
-    Where a letter has several lower-case forms ("ſ", "K" for "s", "k") all of them match, as in `re.IGNORECASE`.
+    Any run of whitespace is taken for any other. Case is disregarded, and where a letter has several lower-case forms
+    ("ſ", "K" for "s", "k") all of them match, as with `re.IGNORECASE`.
     """
 
     def __init__(self, phrases: Iterable[str]) -> None:
-        folded = sorted({"".join(map(_fold, phrase)) for phrase in phrases})
+        folded = sorted({"".join(map(_fold, " ".join(phrase.split()))) for phrase in phrases})
         alphabet = sorted(set("".join(folded)))
         forms = [[letter, *_forms().get(letter, ())] for letter in alphabet]
         self._symbols = np.zeros(max((ord(max(f)) for f in forms), default=0) + 1, dtype=np.uint16)  # 0: in no phrase
         for symbol, listed in enumerate(forms, start=1):
             self._symbols[[ord(form) for form in listed]] = symbol
+        self._space = int(self._symbols[ord(" ")]) if " " in alphabet else -1
         self._next, self._found = _automaton([self._symbols[[ord(c) for c in phrase]].tolist() for phrase in folded])
 
     def in_spans(self, points: CodePoints, starts: Int64Array, ends: Int64Array) -> npt.NDArray[np.bool_]:
@@ -49,11 +51,13 @@ class PhraseFinder:
             points: uint32 (n,), UTF-32 of the text.
             starts, ends: int64 (k,).
         """
-        held: npt.NDArray[np.bool_] = _held(points, starts, ends, self._symbols, self._next, self._found)
+        held: npt.NDArray[np.bool_] = _held(points, starts, ends, self._symbols, self._space, self._next, self._found)
         return held
 
 
 def _fold(letter: str) -> str:
+    if letter.isspace():
+        return " "
     folded = "i" if letter in "ıİ" else letter.casefold()
     return folded if len(folded) == 1 else letter.lower()[0]
 
@@ -103,15 +107,21 @@ def _held(
     starts: Int64Array,
     ends: Int64Array,
     symbols: npt.NDArray[np.uint16],
+    space: int,
     successors: npt.NDArray[np.int32],
     found: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.bool_]:
     held = np.zeros(len(starts), dtype=np.bool_)
     for i in range(len(starts)):
         state = 0
+        after_space = False
         for j in range(starts[i], ends[i]):
             point = points[j]
-            state = successors[state, symbols[point]] if point < len(symbols) else 0
+            symbol = symbols[point] if point < len(symbols) else 0
+            if symbol == space and after_space:
+                continue
+            after_space = symbol == space
+            state = successors[state, symbol]
             if found[state]:
                 held[i] = True
                 break
