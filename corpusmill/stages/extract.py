@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from corpusmill.core import documents
 from corpusmill.core.hashing import content_hash
@@ -16,13 +14,18 @@ from corpusmill.stages import main_text
 from corpusmill.stages.base import DocumentStage, StageConfig
 from corpusmill.stages.sandbox import Failure, Limits, Sandbox
 
-_LIBRARIES = ("trafilatura", "lxml", "justext")
-_TARGET = "corpusmill.stages.main_text:extract_page"
+Backend = Literal["trafilatura", "resiliparse"]
+_TARGETS: dict[Backend, str] = {
+    "trafilatura": "corpusmill.stages.with_trafilatura:extract_page",
+    "resiliparse": "corpusmill.stages.with_resiliparse:extract_page",
+}
 
 
 class ExtractConfig(StageConfig):
     """How the main text is found, and what one page may cost."""
 
+    backend: Backend = "trafilatura"
+    """trafilatura, as in RefinedWeb, or resiliparse, which is much faster and keeps more boilerplate."""
     focus: Literal["balance", "precision", "recall"] = "balance"
     """Trafilatura's trade: `precision` less text but cleaner, `recall` more when unsure."""
     include_tables: bool = True
@@ -41,43 +44,50 @@ class ExtractConfig(StageConfig):
     memory_bytes: int = Field(default=4 << 30, ge=512 << 20)
     """Address space of the extracting process (`memory_limit`)."""
 
+    @model_validator(mode="after")
+    def _of_the_backend(self) -> Self:
+        for name in ("focus", "include_formatting", "fast"):
+            if self.backend != "trafilatura" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`{name}` is an option of trafilatura alone")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The keywords of the back end's `extract_page`."""
+        options: dict[str, Any] = {
+            "tables": self.include_tables,
+            "comments": self.include_comments,
+            "remove_urls": self.remove_urls,
+        }
+        if self.backend == "trafilatura":
+            options |= {"focus": self.focus, "fast": self.fast, "formatting": self.include_formatting}
+        return options
+
 
 class ExtractStage(DocumentStage[ExtractConfig]):
     """RECORD rows in, DOCUMENT rows out.
 
-    Removes, under `no_text`, pages in which trafilatura finds nothing. Quarantines pages that the extractor could not
+    Removes, under `no_text`, pages in which the extractor finds nothing. Quarantines pages that the extractor could not
     deal with, under the reasons of sandbox.Failure. The text is left as it was extracted: valid UTF-8 without control
     characters, not normalised.
     """
 
     name = "extract"
-    version = 1
-    packages = ("trafilatura", "lxml", "jusText")
+    version = 2
+    packages = ("trafilatura", "lxml", "jusText", "Resiliparse")
     Config = ExtractConfig
     output_schema = documents.DOCUMENT
 
     def __init__(self, config: ExtractConfig) -> None:
         super().__init__(config)
         self._sandbox = Sandbox(
-            _TARGET,
+            _TARGETS[config.backend],
             Limits(
                 cpu_seconds=config.cpu_seconds,
                 memory_bytes=config.memory_bytes,
                 request_bytes=config.max_html_bytes,
             ),
-            {
-                "focus": config.focus,
-                "tables": config.include_tables,
-                "comments": config.include_comments,
-                "fast": config.fast,
-                "formatting": config.include_formatting,
-                "remove_urls": config.remove_urls,
-            },
+            config.options(),
         )
-
-    def resource_files(self) -> Sequence[str]:
-        """The files in which the extracting libraries state their versions, as these decide what the text is."""
-        return [origin for name in _LIBRARIES if (spec := find_spec(name)) and (origin := spec.origin)]
 
     def process(self, table: pa.Table) -> StageResult:
         """Extracts every page of a RECORD table; see the class for what is removed and quarantined."""
@@ -85,7 +95,7 @@ class ExtractStage(DocumentStage[ExtractConfig]):
         charsets: list[str] = []
         texts: list[str] = []
         for row, (payload, label) in enumerate(zip(table["payload"], table["http_charset"], strict=True)):
-            reply = self._sandbox.call(main_text.pack({"charset": label.as_py()}, payload.as_py()))
+            reply = self._sandbox.call(main_text.pack({"charset": label.as_py()}, memoryview(payload.as_buffer())))
             if isinstance(reply, Failure):
                 verdicts.quarantine(row, reply.reason, reply.detail)
                 continue

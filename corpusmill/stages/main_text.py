@@ -1,4 +1,4 @@
-"""Main text of one page: charset, trafilatura, RefinedWeb's two rules. Runs in the sandbox, so it imports little.
+"""What every extraction back end does around its library: the message it answers, charset, RefinedWeb's two rules.
 
 RefinedWeb (arXiv 2306.01116, section 3.1): "text is extracted with trafilatura, ignoring menus, headers and footers";
 then "regular expressions limit formatting to two consecutive newlines and remove all URLs". The paper gives neither
@@ -13,6 +13,9 @@ trafilatura's options nor the expressions; ours:
 - URLs are removed first, as the empty lines they leave are subject to the other rule.
   [DEVIATION from the order in which the paper names the rules]
 
+The back ends are with_trafilatura.py and with_resiliparse.py. They run in the sandbox, and each imports its own library
+alone.
+
 Request: a JSON line `{"charset": label of the HTTP header or null}`, then the body as it was served.
 Reply: a JSON line `{"charset": what it was decoded as}`, then the text as UTF-8, empty when there is none.
 """
@@ -21,8 +24,8 @@ from __future__ import annotations
 
 import json
 import re
-
-import trafilatura
+from collections.abc import Callable
+from typing import Any
 
 from corpusmill.stages.charset import decode
 
@@ -33,50 +36,22 @@ _URL = re.compile(rf"[ \t]{{0,10}}+(?<![A-Za-z0-9])(?:(?:https?|ftp)://|www\.){_
 _CLOSING = ".,;:!?'"
 
 
-def pack(header: dict[str, str | None], body: bytes) -> bytes:
+def pack(header: dict[str, Any], body: bytes | memoryview) -> bytes:
     """A request or a reply."""
-    return json.dumps(header).encode() + b"\n" + body
+    return b"".join((json.dumps(header).encode(), b"\n", body))
 
 
-def unpack(message: bytes) -> tuple[dict[str, str | None], bytes]:
+def unpack(message: bytes) -> tuple[dict[str, Any], bytes]:
     """Header and body of a request or a reply."""
     header, _, body = message.partition(b"\n")
     return json.loads(header), body
 
 
-def extract_page(
-    request: bytes, *, focus: str, tables: bool, comments: bool, fast: bool, formatting: bool, remove_urls: bool
-) -> bytes:
-    """The reply to `request`; the keywords are those of ExtractConfig."""
+def answer(request: bytes, main_text: Callable[[str], str], remove_urls: bool) -> bytes:
+    """The reply to `request`: the page decoded, its main text as `main_text` finds it, tidied."""
     header, payload = unpack(request)
     html, charset = decode(payload, header["charset"])
-    return pack(
-        {"charset": charset},
-        tidy(
-            main_text(html, focus=focus, tables=tables, comments=comments, fast=fast, formatting=formatting),
-            remove_urls,
-        ).encode(),
-    )
-
-
-def main_text(html: str, *, focus: str, tables: bool, comments: bool, fast: bool, formatting: bool) -> str:
-    """What trafilatura finds in `html`, "" for nothing. Depends on nothing that was extracted before.
-
-    `deduplicate` stays off: it would drop segments that other pages of the same process have shown.
-    """
-    if not html.strip():
-        return ""
-    text = trafilatura.extract(
-        html,
-        favor_precision=focus == "precision",
-        favor_recall=focus == "recall",
-        include_tables=tables,
-        include_comments=comments,
-        include_formatting=formatting,
-        fast=fast,
-        deduplicate=False,
-    )
-    return text or ""
+    return pack({"charset": charset}, tidy(main_text(html), remove_urls).encode())
 
 
 def tidy(text: str, remove_urls: bool) -> str:

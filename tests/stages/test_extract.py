@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +17,12 @@ from pydantic import ValidationError
 
 from corpusmill.core import documents
 from corpusmill.core.hashing import content_hash
-from corpusmill.stages.extract import ExtractConfig, ExtractStage
-from corpusmill.stages.main_text import main_text, tidy
+from corpusmill.stages import extract, with_resiliparse, with_trafilatura
+from corpusmill.stages.extract import Backend, ExtractConfig, ExtractStage
+from corpusmill.stages.main_text import tidy
 from corpusmill.stages.sandbox import Sandbox
+
+BACKENDS: tuple[Backend, ...] = ("trafilatura", "resiliparse")
 
 PAGE = """<!DOCTYPE html><html><head><title>{title}</title></head><body>
 <nav><a href="/">Home</a> <a href="/about">About us</a></nav>
@@ -62,6 +67,14 @@ def stage() -> Iterator[ExtractStage]:
     built.close()
 
 
+@pytest.fixture(scope="module", params=BACKENDS)
+def any_stage(request: pytest.FixtureRequest) -> Iterator[ExtractStage]:
+    """A stage of each back end."""
+    built = ExtractStage(ExtractConfig(backend=request.param))
+    yield built
+    built.close()
+
+
 def test_main_text_without_menus_comments_and_footer(stage: ExtractStage) -> None:
     result = stage.process(table_of(pages(1)))
     assert result.kept.schema == documents.DOCUMENT
@@ -79,6 +92,42 @@ def test_main_text_without_menus_comments_and_footer(stage: ExtractStage) -> Non
 def test_the_text_is_that_of_the_bare_library(stage: ExtractStage) -> None:
     for row, payload in zip(stage.process(table_of(pages(5))).kept.to_pylist(), pages(5), strict=True):
         assert row["text"] == trafilatura.extract(payload.decode(), include_comments=False)
+
+
+def test_resiliparse_gives_the_same_document_around_its_text() -> None:
+    built = ExtractStage(ExtractConfig(backend="resiliparse"))
+    try:
+        row = built.process(table_of(pages(1))).kept.to_pylist()[0]
+    finally:
+        built.close()
+    paragraphs = row["text"].split("\n\n")
+    assert paragraphs[0] == "Story number 0"
+    assert paragraphs[1].startswith("The first paragraph of Story number 0 says")
+    assert paragraphs[-1].endswith("like a disclaimer at the end.")
+    assert not {"About us", "All rights reserved", "reader below the line"} & set(row["text"].splitlines())
+    assert row["charset"] == "utf-8"
+    assert row["content_hash"] == content_hash(row["text"])
+
+
+def test_resiliparse_text_is_nfc_without_control_characters_or_texts_of_images() -> None:
+    html = "<p>Cafe\u0301 and a\x07b, <img alt='not text' src=x.png> then.</p><pre>a\x0cb\x85c</pre>"
+    text = with_resiliparse.main_text(f"<html><body><main>{html * 3}</main></body></html>", tables=True, comments=False)
+    assert "Caf\u00e9 and ab, then." in text
+    assert "a b c" in text
+
+
+def test_resiliparse_keeps_bullets_and_leaves_tables_out_when_asked() -> None:
+    html = "<main><p>Some text.</p><ol><li>one</li></ol><table><tr><td>left</td><td>right</td></tr></table></main>"
+    text = with_resiliparse.main_text(html, tables=True, comments=False)
+    assert "1. one" in text
+    assert "left" in text
+    assert "left" not in with_resiliparse.main_text(html, tables=False, comments=False)
+
+
+def test_a_child_imports_its_own_back_end_alone() -> None:
+    for module, other in (("with_resiliparse", "trafilatura"), ("visible_text", "trafilatura")):
+        code = f"import sys, corpusmill.stages.{module}; assert {other!r} not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_options_reach_the_library() -> None:
@@ -99,25 +148,25 @@ def test_options_reach_the_library() -> None:
     assert "# A story" in text(include_formatting=True)
 
 
-def test_the_same_page_six_times_gives_the_same_text(stage: ExtractStage) -> None:
+def test_the_same_page_six_times_gives_the_same_text(any_stage: ExtractStage) -> None:
     # A library with a cache of segments seen gives 1121, 1121, 1121, 0, 0, 0 characters.
-    texts = stage.process(table_of(pages(1) * 6)).kept["text"].to_pylist()
+    texts = any_stage.process(table_of(pages(1) * 6)).kept["text"].to_pylist()
     assert len(texts) == 6
     assert len(set(texts)) == 1
 
 
-def test_texts_do_not_depend_on_order_or_on_what_went_before(stage: ExtractStage) -> None:
+def test_texts_do_not_depend_on_order_or_on_what_went_before(any_stage: ExtractStage) -> None:
     payloads = pages(40)
-    expected = dict(zip(payloads, stage.process(table_of(payloads)).kept["text"].to_pylist(), strict=True))
+    expected = dict(zip(payloads, any_stage.process(table_of(payloads)).kept["text"].to_pylist(), strict=True))
     shuffled = random.Random(3).sample(payloads * 2, len(payloads) * 2)
-    assert stage.process(table_of(shuffled)).kept["text"].to_pylist() == [expected[p] for p in shuffled]
+    assert any_stage.process(table_of(shuffled)).kept["text"].to_pylist() == [expected[p] for p in shuffled]
     for payload in payloads[:2]:
-        alone = ExtractStage(ExtractConfig())
+        alone = ExtractStage(any_stage.config)
         assert alone.process(table_of([payload])).kept["text"].to_pylist() == [expected[payload]]
         alone.close()
 
 
-def test_pages_without_text_are_removed_under_no_text(stage: ExtractStage) -> None:
+def test_pages_without_text_are_removed_under_no_text(any_stage: ExtractStage) -> None:
     payloads = [
         b"",
         b"   \n",
@@ -126,7 +175,7 @@ def test_pages_without_text_are_removed_under_no_text(stage: ExtractStage) -> No
         b"<html><script>x()</script></html>",
         b"\x00",
     ]
-    result = stage.process(table_of(payloads))
+    result = any_stage.process(table_of(payloads))
     assert result.kept["doc_id"].to_pylist() == ["a.warc.gz:3"]
     assert result.removed["rule"].to_pylist() == ["no_text"] * 5
     assert result.removed["characters"].to_pylist() == [0] * 5
@@ -144,7 +193,7 @@ SENTENCE = "This is a sentence of some length, so that it is taken for text, and
 
 def hostile() -> dict[str, bytes]:
     return {
-        "nested": b"<html><body>" + b"<div>" * 100_000 + b"<p>" + SENTENCE.encode(),
+        "nested": b"<html><body>" + b"<div>" * 4_000 + b"<p>" + SENTENCE.encode(),
         "open inline tags": b"<p>" + b"<b><i>" * 50_000 + SENTENCE.encode(),
         "one long line": b"<html><body><p>" + b"word " * 400_000 + b"</p></body></html>",
         "nul bytes": PAGE.format(title="N\x00ul").replace("vein", "ve\x00in").encode(),
@@ -156,10 +205,10 @@ def hostile() -> dict[str, bytes]:
     }
 
 
-def test_hostile_pages_are_kept_removed_or_quarantined_and_the_others_come_through(stage: ExtractStage) -> None:
+def test_hostile_pages_are_kept_removed_or_quarantined_and_the_others_come_through(any_stage: ExtractStage) -> None:
     good = pages(1)[0]
     payloads = [p for bad in hostile().values() for p in (bad, good)]
-    result = stage.process(table_of(payloads))
+    result = any_stage.process(table_of(payloads))
     assert result.kept.num_rows + result.removed.num_rows + result.quarantined.num_rows == len(payloads)
     kept = dict(zip(result.kept["warc_offset"].to_pylist(), result.kept["text"].to_pylist(), strict=True))
     assert len({kept[i] for i in range(1, len(payloads), 2)}) == 1
@@ -169,9 +218,10 @@ def test_hostile_pages_are_kept_removed_or_quarantined_and_the_others_come_throu
         assert text.encode()
 
 
-def test_a_page_over_its_limits_is_quarantined_with_its_name() -> None:
-    stage = ExtractStage(ExtractConfig(max_html_bytes=3_000_000, cpu_seconds=0.3))
-    slow = b"<html><body>" + b"<p>some words here" * 150_000
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_page_over_its_limits_is_quarantined_with_its_name(backend: Backend) -> None:
+    stage = ExtractStage(ExtractConfig(backend=backend, max_html_bytes=3_000_000, cpu_seconds=0.3))
+    slow = b"<html><body>" + (b"<p>some words here" * 150_000 if backend == "trafilatura" else b"<div>" * 100_000)
     large = b"<html><body>" + b"x" * 3_000_000
     try:
         result = stage.process(table_of([pages(1)[0], slow, large, pages(2)[1]]))
@@ -184,9 +234,10 @@ def test_a_page_over_its_limits_is_quarantined_with_its_name() -> None:
     assert rows[0]["warc_offset"] == 1
 
 
-def test_a_crash_in_the_parser_takes_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpusmill.stages.extract._TARGET", "hostile_targets:crash_on_request")
-    stage = ExtractStage(ExtractConfig())
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_crash_in_the_parser_takes_one_page(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
+    monkeypatch.setitem(extract._TARGETS, backend, "hostile_targets:crash_on_request")
+    stage = ExtractStage(ExtractConfig(backend=backend))
     try:
         result = stage.process(table_of([b"good", b"segfault here", b"fine"]))
     finally:
@@ -195,11 +246,19 @@ def test_a_crash_in_the_parser_takes_one_page(monkeypatch: pytest.MonkeyPatch) -
     assert result.quarantined["reason"].to_pylist() == ["crashed:SIGSEGV"]
 
 
-def test_versions_of_the_libraries_enter_the_fingerprint(stage: ExtractStage) -> None:
-    files = [Path(p) for p in stage.resource_files()]
-    assert [f.parent.name for f in files] == ["trafilatura", "lxml", "justext"]
-    assert all("__version__" in f.read_text() for f in files)
-    assert f'"{trafilatura.__version__}"' in files[0].read_text()
+def nested(depth: int) -> str:
+    return "<html><body>" + "<div>" * depth + f"<p>{SENTENCE * 5}"
+
+
+@pytest.mark.parametrize("depth", [200, 256, 300, 2000])
+def test_pages_nested_more_deeply_than_libxml2_goes_have_their_text(stage: ExtractStage, depth: int) -> None:
+    result = stage.process(table_of([nested(depth).encode(), pages(1)[0]]))
+    assert result.kept["text"].to_pylist()[0].startswith(SENTENCE)
+    assert result.kept.num_rows == 2
+
+
+def test_a_page_nested_beyond_all_limits_has_no_text(stage: ExtractStage) -> None:
+    assert stage.process(table_of([nested(3000).encode()])).removed["rule"].to_pylist() == ["no_text"]
 
 
 def test_a_table_without_rows_starts_no_process(stage: ExtractStage) -> None:
@@ -255,7 +314,7 @@ def test_tidy_takes_linear_time() -> None:
         tidy("http://a" + unit * (1_000_000 // len(unit)), remove_urls=True)
 
 
-def test_real_pages_in_any_order(shared_crawl: Path, stage: ExtractStage) -> None:
+def test_real_pages_in_any_order(shared_crawl: Path, any_stage: ExtractStage) -> None:
     from warcio.archiveiterator import ArchiveIterator
 
     payloads: list[bytes] = []
@@ -265,15 +324,16 @@ def test_real_pages_in_any_order(shared_crawl: Path, stage: ExtractStage) -> Non
                 payloads.append(record.content_stream().read())
             if len(payloads) == 25:
                 break
-    forward = stage.process(table_of(payloads, None)).kept
-    backward = stage.process(table_of(payloads[::-1], None)).kept
+    forward = any_stage.process(table_of(payloads, None)).kept
+    backward = any_stage.process(table_of(payloads[::-1], None)).kept
     assert forward.num_rows > 15
     assert forward["text"].to_pylist() == backward["text"].to_pylist()[::-1]
 
 
 def test_main_text_of_nothing() -> None:
     options = {"tables": True, "comments": False, "fast": False, "formatting": False}
-    assert main_text("", focus="balance", **options) == ""
+    assert with_trafilatura.main_text("", focus="balance", **options) == ""
+    assert with_resiliparse.main_text("", tables=True, comments=False) == ""
 
 
 def test_the_stage_can_be_sent_to_a_worker() -> None:
@@ -285,7 +345,19 @@ def test_the_stage_can_be_sent_to_a_worker() -> None:
     assert json.loads(json.dumps(stage.config.model_dump())) == stage.config.model_dump()
 
 
-@pytest.mark.parametrize("bad", [{"focus": "both"}, {"cpu_seconds": 0}, {"memory_bytes": 1}, {"deduplicate": True}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"focus": "both"},
+        {"cpu_seconds": 0},
+        {"memory_bytes": 1},
+        {"deduplicate": True},
+        {"backend": "lynx"},
+        {"backend": "resiliparse", "fast": True},
+        {"backend": "resiliparse", "focus": "precision"},
+        {"backend": "resiliparse", "include_formatting": True},
+    ],
+)
 def test_config_refuses(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ExtractConfig.model_validate(bad)

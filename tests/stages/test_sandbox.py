@@ -123,7 +123,7 @@ def test_an_unknown_target_is_an_internal_error() -> None:
 
 
 def test_too_little_memory_for_the_modules_is_said() -> None:
-    box = Sandbox("corpusmill.stages.main_text:extract_page", Limits(memory_bytes=32 << 20))
+    box = Sandbox("corpusmill.stages.with_trafilatura:extract_page", Limits(memory_bytes=32 << 20))
     with box, pytest.raises((InfrastructureError, InternalError), match=r"did not start|could not load") as caught:
         box.call(b"")
     assert "memory_bytes" in caught.value.remedy

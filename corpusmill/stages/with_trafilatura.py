@@ -1,0 +1,64 @@
+"""Main text by trafilatura, the extractor of RefinedWeb. Runs in the sandbox; main_text.py says what is around it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import trafilatura
+from lxml import etree
+from lxml.html import HtmlElement, HTMLParser, document_fromstring
+
+from corpusmill.stages.main_text import answer
+
+_PARSER: dict[str, Any] = {"encoding": "utf-8", "remove_comments": True, "remove_pis": True}
+
+
+def extract_page(request: bytes, *, remove_urls: bool, **options: Any) -> bytes:
+    """The reply to `request`; `options` are the other keywords of `main_text`."""
+    return answer(request, partial(main_text, **options), remove_urls)
+
+
+def main_text(html: str, *, focus: str, tables: bool, comments: bool, fast: bool, formatting: bool) -> str:
+    """What trafilatura finds in `html`, "" for nothing. Depends on nothing that was extracted before.
+
+    `deduplicate` stays off: it would drop segments that other pages of the same process have shown.
+
+    libxml2 leaves out what is nested deeper than 256 elements. Where trafilatura found nothing and that was the cause,
+    it is asked again with the page parsed up to 2,048 deep.
+    """
+    if not html.strip():
+        return ""
+
+    def found_in(page: str | HtmlElement) -> str:
+        return (
+            trafilatura.extract(
+                page,
+                favor_precision=focus == "precision",
+                favor_recall=focus == "recall",
+                include_tables=tables,
+                include_comments=comments,
+                include_formatting=formatting,
+                fast=fast,
+                deduplicate=False,
+            )
+            or ""
+        )
+
+    text = found_in(html)
+    if not text and (tree := _deeper(html)) is not None:
+        text = found_in(tree)
+    return text
+
+
+def _deeper(html: str) -> HtmlElement | None:
+    """The tree of a page that is nested too deeply for libxml2's usual limit, None for any other page."""
+    usual = HTMLParser(**_PARSER)
+    page = html.encode()
+    try:
+        document_fromstring(page, parser=usual)
+        if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in usual.error_log):
+            return document_fromstring(page, parser=HTMLParser(huge_tree=True, **_PARSER))
+    except etree.ParserError:  # nothing in it
+        pass
+    return None
