@@ -13,6 +13,7 @@ from corpusmill.stages.language import LanguageStage
 from corpusmill.stages.lines import Lines
 from corpusmill.stages.quality import Quality
 from corpusmill.stages.repetition import Repetition
+from corpusmill.stages.swallow import Swallow
 from corpusmill.stages.url_filter import UrlFilterStage
 from corpusmill.stages.warc import WarcStage
 
@@ -20,7 +21,16 @@ from corpusmill.stages.warc import WarcStage
 WARC = WarcStage.name
 
 DOCUMENT_STAGES: dict[str, type[DocumentStage]] = {  # type: ignore[type-arg]  # each has its own config
-    stage.name: stage for stage in (UrlFilterStage, ExtractStage, LanguageStage, Repetition, Quality, Lines)
+    stage.name: stage
+    for stage in (
+        UrlFilterStage,
+        ExtractStage,
+        LanguageStage,
+        Repetition,
+        Quality,
+        Swallow,
+        Lines,
+    )
 }
 
 CORPUS_STEPS: dict[str, type[CorpusStep]] = {  # type: ignore[type-arg]
