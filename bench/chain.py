@@ -23,7 +23,7 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +77,10 @@ VARIANTS = (
 )
 
 
+def _no_seconds() -> dict[str, float]:
+    return defaultdict(float)
+
+
 @dataclass
 class Outcome:
     """What a chain did with the files.
@@ -86,10 +90,20 @@ class Outcome:
 
     pages: int = 0
     loading_seconds: float = 0.0
-    seconds: Counter[str] = field(default_factory=Counter)
-    cpu_seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=_no_seconds)
+    cpu_seconds: dict[str, float] = field(default_factory=_no_seconds)
     kept: set[str] = field(default_factory=set)
     removed: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def wall(self) -> float:
+        """Seconds of all steps by the clock."""
+        return sum(self.seconds.values())
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all steps."""
+        return sum(self.cpu_seconds.values())
 
 
 def pages_of(data: Path, number: int, work: Path) -> list[Path]:
@@ -195,8 +209,8 @@ def peer_outcome(arguments: argparse.Namespace, paths: Sequence[Path]) -> tuple[
     outcome = Outcome(
         pages=result["pages"],
         loading_seconds=sum(result["loading_seconds"].values()),
-        seconds=Counter({step: seconds["wall"] for step, seconds in result["steps"].items()}),
-        cpu_seconds=Counter({step: seconds["cpu"] for step, seconds in result["steps"].items()}),
+        seconds={step: seconds["wall"] for step, seconds in result["steps"].items()},
+        cpu_seconds={step: seconds["cpu"] for step, seconds in result["steps"].items()},
         kept=set(result["kept"]),
         removed={key: (step, reason) for key, (step, reason) in result["removed"].items()},
     )
@@ -206,11 +220,10 @@ def peer_outcome(arguments: argparse.Namespace, paths: Sequence[Path]) -> tuple[
 
 def seconds_row(name: str, outcome: Outcome, steps: Iterable[str]) -> list[str]:
     """A row of the table of times: wall, CPU, CPU by step, loading."""
-    wall, cpu = outcome.seconds.total(), outcome.cpu_seconds.total()
     return [
         name,
-        f"{wall:.1f}",
-        f"{cpu:.1f}",
+        f"{outcome.wall:.1f}",
+        f"{outcome.cpu:.1f}",
         *(f"{outcome.cpu_seconds[step]:.2f}" if step in outcome.cpu_seconds else "-" for step in steps),
         f"{outcome.loading_seconds:.1f}",
     ]
@@ -224,8 +237,8 @@ def kept_row(variant: Variant, outcome: Outcome, exact: Outcome, peer: Outcome) 
         str(len(outcome.kept)),
         f"{100 * share:.2f} %",
         str(len(outcome.kept - exact.kept)),
-        f"{peer.seconds.total() / outcome.seconds.total():.2f}",
-        f"{peer.cpu_seconds.total() / outcome.cpu_seconds.total():.2f}",
+        f"{peer.wall / outcome.wall:.2f}",
+        f"{peer.cpu / outcome.cpu:.2f}",
         f"{variant.target:g}" if variant.target else "-",
     ]
 
@@ -267,7 +280,7 @@ def main() -> None:
     for variant in variants:
         overrides = (*arguments.overrides, *variant.overrides)
         runs = [in_fresh_process(run_chain, paths, arguments.recipe, overrides, ids) for _ in range(arguments.repeat)]
-        outcomes[variant.name] = min(runs, key=lambda outcome: outcome.seconds.total())
+        outcomes[variant.name] = min(runs, key=lambda outcome: outcome.wall)
     peer, packages = peer_outcome(arguments, paths)
     exact = outcomes[EXACT]
 
