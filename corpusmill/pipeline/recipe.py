@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError
+from corpusmill.core.languages import normalised
 from corpusmill.pipeline.registry import CORPUS_STEPS, DOCUMENT_STAGES, ORDER_OF_STAGES, WARC
 from corpusmill.stages.warc import WarcStage
 from corpusmill.tokenize.order import OrderConfig
@@ -102,18 +103,18 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
     # A stage runs where ORDER_OF_STAGES puts it, wherever the recipe mentions it; `null` means all defaults,
     # `false` switches it off (so that an override can).
     stages.setdefault(WARC, {})
-    resolved = {}
-    for name in ORDER_OF_STAGES:
-        if name not in stages or stages[name] is False:
-            continue
-        values = stages[name] or {}
-        config = _validated(config_class(name), values, f"stages.{name}", where)
-        resolved[name] = config.model_dump(mode="json")
+    configs = {
+        name: _validated(config_class(name), stages[name] or {}, f"stages.{name}", where)
+        for name in ORDER_OF_STAGES
+        if name in stages and stages[name] is not False
+    }
+    resolved = {name: config.model_dump(mode="json") for name, config in configs.items()}
     for needed in ("extract", "language"):  # everything behind them reads what they add
         if needed not in resolved:
             raise ConfigError(
                 f"every recipe needs the stage `{needed}`", where=where, remedy=f"add `{needed}:` under `stages:`"
             )
+    _check_prescreen(configs, where)
     if data.get("order") is not None and data.get("tokenizer") is None:
         raise ConfigError("an order needs tokens", where=where, remedy="add a `tokenizer:` section")
     if data.get("train") is not None:
@@ -140,6 +141,26 @@ def _validated(model: type[BaseModel], values: Any, prefix: str, where: str) -> 
         raise ConfigError(
             f"recipe key `{key}`: {first['msg']}", where=where, value=first["input"], remedy=f"--set {key}=..."
         ) from error
+
+
+def _check_prescreen(configs: Mapping[str, Any], where: str) -> None:
+    """Refuses a prescreen that would remove pages which the rest of the chain might keep for their number of words."""
+    asked = configs["prescreen"].min_words if "prescreen" in configs else None
+    if asked is None:
+        return
+    demanded = 0.0
+    if "quality" in configs:
+        quality = configs["quality"]
+        wanted = map(normalised, configs["language"].languages or {"": None, **quality.languages})
+        demanded = min(quality.limit("min_words", language) or 0 for language in wanted)
+    if asked > demanded:
+        raise ConfigError(
+            "the prescreen would remove pages that `quality` does not remove for their number of words",
+            where=f"{where}: stages.prescreen.min_words",
+            value=asked,
+            remedy=f"--set stages.prescreen.min_words={f'{demanded:g}' if demanded else 'null'}, or let "
+            "stages.quality.min_words, in every language, be at least that",
+        )
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:

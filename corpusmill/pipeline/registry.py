@@ -8,9 +8,12 @@ from corpusmill.dedup.minhash import MinHash
 from corpusmill.dedup.substring import Substring
 from corpusmill.dedup.url import UrlDedup
 from corpusmill.stages.base import DocumentStage
+from corpusmill.stages.c4 import C4
 from corpusmill.stages.extract import ExtractStage
+from corpusmill.stages.fineweb import FineWeb
 from corpusmill.stages.language import LanguageStage
 from corpusmill.stages.lines import Lines
+from corpusmill.stages.prescreen import PrescreenStage
 from corpusmill.stages.quality import Quality
 from corpusmill.stages.repetition import Repetition
 from corpusmill.stages.swallow import Swallow
@@ -24,10 +27,13 @@ DOCUMENT_STAGES: dict[str, type[DocumentStage]] = {  # type: ignore[type-arg]  #
     stage.name: stage
     for stage in (
         UrlFilterStage,
+        PrescreenStage,
         ExtractStage,
         LanguageStage,
         Repetition,
         Quality,
+        C4,
+        FineWeb,
         Swallow,
         Lines,
     )

@@ -49,7 +49,7 @@ class PrescreenConfig(StageConfig):
     goes when all are. Null: languages are not looked at."""
     model: str = "lid.176"
     """A name that `corpusmill models list` shows, or the path of a fastText `.bin` or `.ftz` file."""
-    text_characters: int = Field(default=2000, gt=0)
+    text_characters: int = Field(default=1000, gt=0)
     """Length of the beginning of the visible text that is classified."""
 
 

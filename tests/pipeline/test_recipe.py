@@ -55,6 +55,37 @@ def test_wrong_values_name_key_and_value(override: str, key: str) -> None:
     assert f"--set {key}=" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("overrides", "demanded"),
+    [
+        (["stages.prescreen.min_words=51"], "=50"),
+        (["stages.quality.min_words=40"], "=40"),
+        (["stages.quality.min_words=null"], "=null"),
+        (["stages.quality=false"], "=null"),
+        (["stages.quality.languages={en: {min_words: 30}}"], "=30"),
+        (["stages.quality.languages={de: {min_words: 30}}", "stages.language.languages=null"], "=30"),
+        (["stages.quality.languages={ja: {min_words: 30}}", "stages.language.languages={jpn_Jpan: null}"], "=30"),
+    ],
+)
+def test_a_prescreen_that_asks_for_more_words_than_quality_is_refused(overrides: list[str], demanded: str) -> None:
+    with pytest.raises(ConfigError, match="the prescreen would remove pages") as caught:
+        sample_runs.load("stages.language.languages={en: 0.65}", "stages.prescreen={}", *overrides)
+    assert caught.value.remedy.startswith(f"--set stages.prescreen.min_words{demanded},")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "stages.prescreen=null",
+        "stages.quality.languages={de: {min_words: 30}}",
+        "stages.prescreen.min_words=10",
+        "stages.prescreen=false",
+    ],
+)
+def test_a_prescreen_that_asks_for_no_more_than_quality_is_accepted(override: str) -> None:
+    sample_runs.load("stages.language.languages={en: 0.65}", "stages.prescreen={}", override)
+
+
 @pytest.mark.parametrize("override", ["stages.quality.min_words", "=3", "name.x=3"])
 def test_overrides_that_are_none(override: str) -> None:
     with pytest.raises(ConfigError):

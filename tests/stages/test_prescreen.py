@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from corpusmill.core.errors import ConfigError
 from corpusmill.stages import prescreen, with_resiliparse, with_trafilatura
 from corpusmill.stages.extract import ExtractConfig, ExtractStage
 from corpusmill.stages.prescreen import PrescreenConfig, PrescreenStage
-from corpusmill.stages.visible_text import SMALL_BYTES, most_words
+from corpusmill.stages.visible_text import SMALL_BYTES, beginning, most_words
 
 ENGLISH = "The committee met on Tuesday to talk about the budget of the coming year, and it went on for hours. " * 5
 GERMAN = "Der Ausschuss tagte am Dienstag, um über den Haushalt des kommenden Jahres zu sprechen, stundenlang. " * 5
@@ -68,23 +69,25 @@ def english(lid_model: Path) -> Iterator[PrescreenStage]:
     ("html", "bound"),
     [
         ("", 0),
-        ("   \n", 0),
-        ("OK", 6),
+        ("   \n\u3000", 0),
         ("OK!", 9),
-        ("<p>OK</p>", 30),  # <, p, >, O, K, </, p, > and two "<"
+        ("O K !", 9),
+        ("<p>OK</p>", 27),
         ("数字", 6),
+        ("é", 6),  # e and an accent
         ("&amp;", 15),
         ("<TABLE>", None),
         ("<ta\x01ble>", None),
     ],
 )
-def test_the_bound_counts_letters_runs_of_others_and_tags(html: str, bound: int | None) -> None:
+def test_the_bound_is_three_times_the_characters_that_are_not_blank(html: str, bound: int | None) -> None:
     assert most_words(html) == bound
 
 
 def number_of_words(text: str) -> int:
-    """The most words that any stage sees in `text`."""
-    return max(len(words.words(text, language)) for language in ("en", "ja", "zh"))
+    """The most words that any stage may see in `text`."""
+    spaced = len(text.split()) + len(re.findall(r"[^\w\s]", text))  # every symbol a word of its own
+    return max(spaced, *(len(words.words(text, language)) for language in ("en", "ja", "zh")))
 
 
 TEXTS = st.text(alphabet="ab1. !?あ数字\u3000\u0958\ufb2c&;#\\n\"'", max_size=20)
@@ -143,6 +146,19 @@ def test_no_text_has_more_words_than_the_bound(
     assert number_of_words(with_resiliparse.main_text(html, tables=True, comments=comments)) <= bound
 
 
+# The visible text
+
+
+def test_the_beginning_of_the_visible_text_is_found_wherever_it_stands() -> None:
+    assert beginning("<title>T</title><p>One</p><p>two</p>", 100) == "One two"
+    assert beginning("<p>One</p>", 0) == ""
+    assert beginning("<p>One</p>", 2) == "On"
+    late = f"<script>{'x' * 40_000}</script><p>{ENGLISH}</p>"
+    assert beginning(late, 100) == ENGLISH[:100]
+    long = f"<p>{ENGLISH * 100}</p>"
+    assert beginning(long, 1000) == (ENGLISH * 100)[:1000]
+
+
 # Rules
 
 
@@ -154,7 +170,7 @@ def test_pages_that_can_give_too_few_words_go_with_the_bound(lossless: Prescreen
     rows = result.removed.to_pylist()
     assert [(r["rule"], r["value"], r["threshold"]) for r in rows] == [
         ("too_few_words", 0.0, 50.0),
-        ("too_few_words", 30.0, 50.0),
+        ("too_few_words", 27.0, 50.0),
     ]
 
 
@@ -196,7 +212,7 @@ def test_one_wanted_language_is_enough(lid_model: Path) -> None:
 
 def test_only_the_beginning_of_the_text_is_classified(lid_model: Path) -> None:
     mixed = [page(GERMAN + ENGLISH)]
-    for characters, kept in ((300, 0), (2000, 1)):
+    for characters, kept in ((300, 0), (1000, 1)):
         stage = PrescreenStage(PrescreenConfig(languages={"en": 0.05}, text_characters=characters))
         try:
             assert stage.process(table_of(mixed)).kept.num_rows == kept
