@@ -56,7 +56,7 @@ class ListedPatterns:
         self._start = _compile(rf"\W*(?:{_bounded(start)}[{_CLOSING}]*)+")
         self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
         self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
-        self.finder = PhraseFinder((*start, *end, *anywhere))
+        self.finder = PhraseFinder(dict.fromkeys((*start, *end, *anywhere), 1))
         self.counter_letters = max((len(phrase) for phrase in counters), default=0) + 1  # and the k of 12k
 
     def is_counter(self, line: str) -> bool:
@@ -94,7 +94,7 @@ class DclmPatterns:
             ("pattern_end", _compile(DCLM_END)),
             ("pattern_start", _compile(DCLM_START)),
         )
-        self.finder = PhraseFinder(["items in cart", "read more", "sign-in"])
+        self.finder = PhraseFinder(dict.fromkeys(("items in cart", "read more", "sign-in"), 1))
         self.counter_letters = max(map(len, _DCLM_COUNTED.split("|"))) + 1
 
     def is_counter(self, line: str) -> bool:

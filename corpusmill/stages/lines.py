@@ -21,7 +21,7 @@ from pydantic import Field
 
 from corpusmill.core import documents
 from corpusmill.core import words as text_words
-from corpusmill.core.characters import DIGIT, LETTER, SPACE, UPPERCASE, WORD, Classes
+from corpusmill.core.characters import ALPHANUMERIC, DIGIT, LETTER, SPACE, UPPERCASE, WORD, Classes
 from corpusmill.core.documents import Cut
 from corpusmill.core.hashing import Int64Array
 from corpusmill.core.text import Text
@@ -125,7 +125,7 @@ def correct(text: Text, config: LinesConfig, patterns: Patterns) -> Corrections:
     counted = _counted_starts(classes, words.starts) if dclm else words.starts
     short = np.flatnonzero(suspicions & _SHORT_LINE)
     held = patterns.finder.in_spans(text.points, lines.starts[short], lines.ends[short])
-    suspicions[short[~held]] &= ~np.uint8(_SHORT_LINE)
+    suspicions[short[held == 0]] &= ~np.uint8(_SHORT_LINE)
 
     cuts: list[Cut] = []
     flagged: list[int] = []
@@ -182,7 +182,7 @@ def _starting_in(items: Int64Array, starts: Int64Array, ends: Int64Array) -> Int
 
 def _counted_starts(classes: Classes, starts: Int64Array) -> Int64Array:
     """Of the words that begin at `starts`, those that DCLM counts."""
-    counted: Int64Array = starts[(classes[starts] & WORD) != 0]
+    counted: Int64Array = starts[(classes[starts] & ALPHANUMERIC) != 0]
     return counted
 
 

@@ -1,0 +1,348 @@
+"""The rules of C4 (Raffel et al. 2020, arXiv 1910.10683, section 2.2), as datatrove's C4QualityFilter reads them.
+
+Line by line, in this order:
+
+- a line with a word of more than 1,000 characters goes (in C4's code, not in the paper);
+- citations in Wikipedia's style are taken out: `[1]`, `[]`, `[edit]`, `[citation needed]` (code);
+- a line that does not end in a terminal punctuation mark, or ends in an ellipsis, goes;
+- a line of fewer than 3 words goes; words in citations count. [In C4's own code they do not]
+- "lorem ipsum" in a line that came so far: the document goes;
+- a line with the word JavaScript goes;
+- a curly bracket in a line that came so far: the document goes;
+- a line with a phrase of POLICY goes (code).
+
+Then a document goes whose lines hold fewer than 5 sentences. The paper says "any page" where lorem ipsum or a bracket
+appears; its code asks only lines that came through the rules before.
+
+Two more rules are off unless asked for: mC4's, that a document needs 3 lines of 200 characters (Xue et al. 2021, arXiv
+2010.11934), and the list of bad words, which the user gives.
+
+The text that stays has one line feed between its lines and no whitespace around them, as in datatrove.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from corpusmill.core import words as text_words
+from corpusmill.core.documents import Cut
+from corpusmill.core.hashing import Int64Array, hash64
+from corpusmill.core.text import Text
+from corpusmill.core.words import CodePoints
+from corpusmill.stages import phrases
+from corpusmill.stages.bad_words import BadWords
+from corpusmill.stages.base import StageConfig
+from corpusmill.stages.line_cuts import all_lines, in_order, is_only_lines, stripped, whole_lines
+from corpusmill.stages.phrases import PhraseFinder
+from corpusmill.stages.scored import Bound, Measured, ScoredStage
+
+CITATION: Final = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
+# datatrove's five marks; [DEVIATION] and those that end sentences and quotations in Chinese and Japanese.
+END_MARKS: Final = (".", "?", "!", '"', "'", "。", "．", "？", "！", "」", "』")
+ELLIPSIS: Final = "..."
+LOREM_IPSUM: Final = "lorem ipsum"
+JAVASCRIPT: Final = "javascript"
+POLICY: Final = (
+    "terms of use",
+    "privacy policy",
+    "cookie policy",
+    "uses cookies",
+    "use of cookies",
+    "use cookies",
+)
+# Entries of the published lists that more than a tenth of the pages of a language without spaces hold, as parts of
+# harmless words: C4's code passes over them.
+_ALLOWED: Final[dict[str, tuple[str, ...]]] = {"ja": ("sm", "グロ", "女の子"), "zh": ("性",)}
+
+_LONG_WORD, _UNTERMINATED, _FEW_WORDS, _SQUARE_BRACKET, _CURLY_BRACKET, _PHRASE = 1, 2, 4, 8, 16, 32
+_MARKS: Final = np.array([ord(mark) for mark in END_MARKS], dtype=np.uint32)
+
+Count = Annotated[int, Field(ge=0)] | None  # None: the rule is off
+
+
+class C4Config(StageConfig):
+    """Rules for lines, then those for documents. null or false switches a rule off.
+
+    max_word_length: a line goes that has a longer word, in code points.
+    remove_citations: citations in Wikipedia's style are taken out of lines.
+    terminal_punctuation: a line goes that does not end with one of END_MARKS, or ends with "...".
+    min_line_words: a line of fewer words goes.
+    remove_javascript, remove_policy: a line goes that holds "javascript" or a phrase of POLICY, in any case.
+    max_lorem_ipsum, max_curly_brackets: the document goes when more of its lines hold one.
+    min_sentences: the document goes when the lines that are left hold fewer sentences.
+    min_paragraphs, paragraph_characters: the document goes when fewer of its lines, as they came in, are so long.
+    bad_words: files of words by language, one a line; a document that holds one goes. Languages without a file are not
+        judged.
+    bad_words_allowed: entries of the files that are passed over, by language, laid over the built-in ones.
+    bad_words_keep: share of the documents with bad words that stay, 0..1, chosen by a hash of the text.
+    seed: another seed chooses others.
+    """
+
+    max_word_length: Count = 1000
+    remove_citations: bool = True
+    terminal_punctuation: bool = True
+    min_line_words: Count = 3
+    remove_javascript: bool = True
+    remove_policy: bool = True
+    max_lorem_ipsum: Count = 0
+    max_curly_brackets: Count = 0
+    min_sentences: Count = 5
+    min_paragraphs: Count = None
+    paragraph_characters: Annotated[int, Field(ge=0)] = 200
+    bad_words: dict[str, str] = Field(default={})
+    bad_words_allowed: dict[str, tuple[str, ...]] = Field(default={})
+    bad_words_keep: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed: int = 0
+
+    @field_validator("bad_words_allowed")
+    @classmethod
+    def _over_built_in(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        return dict(sorted({**_ALLOWED, **given}.items()))
+
+
+class Lines(NamedTuple):
+    """What the rules for lines find.
+
+    cuts: ascending, disjoint.
+    lorem_ipsum, curly_bracket: lines that hold one and came so far.
+    sentences: in the lines that are left.
+    """
+
+    cuts: list[Cut]
+    lorem_ipsum: int
+    curly_bracket: int
+    sentences: int
+
+
+_FINDER: Final = PhraseFinder(
+    {"[": _SQUARE_BRACKET, "{": _CURLY_BRACKET, **dict.fromkeys((LOREM_IPSUM, JAVASCRIPT, *POLICY), _PHRASE)}
+)
+
+
+def judge_lines(text: Text, config: C4Config) -> Lines:
+    """Applies the rules for lines; see the module for their order.
+
+    Words and lines are those of core/words.py: in languages without spaces words are found by a segmenter or are
+    letters. [DEVIATION] datatrove takes what whitespace separates in every language, and splits lines at all of
+    Python's line boundaries.
+    [DEVIATION] sentences are those of core/words.py, which know no abbreviations; C4 and datatrove ask a trained
+    tokenizer.
+    """
+    lines, words = text.lines, text.words
+    suspicions, sentences = _looked_at(
+        text.points,
+        lines.starts,
+        lines.ends,
+        words.starts,
+        words.ends,
+        text.sentences.starts,
+        len(text.string) if config.max_word_length is None else config.max_word_length,
+        config.min_line_words or 0,
+        config.terminal_punctuation,
+        _MARKS,
+    )
+    looked_for = _PHRASE | _CURLY_BRACKET | (_SQUARE_BRACKET if config.remove_citations else 0)
+    suspicions |= _FINDER.in_spans(text.points, lines.starts, lines.ends) & np.uint8(looked_for)
+    gone: dict[int, str] = {}  # line -> rule
+    cited: dict[int, list[Cut]] = {}
+    lorem_ipsum = curly_bracket = 0
+    for i in np.flatnonzero(suspicions).tolist():
+        flags = int(suspicions[i])
+        rule = _by_form(flags)
+        if rule is None or (flags & _SQUARE_BRACKET and rule == "unterminated_line"):
+            at = int(lines.starts[i])
+            line = text.string[at : int(lines.ends[i])]
+            citations = list(CITATION.finditer(line)) if flags & _SQUARE_BRACKET else []
+            if citations:
+                line = CITATION.sub("", line)
+                unterminated = config.terminal_punctuation and _unterminated(line)
+                rule = _by_form((flags & ~_UNTERMINATED) | (_UNTERMINATED if unterminated else 0))
+            if rule is None and flags & (_PHRASE | _CURLY_BRACKET):
+                lowered = line.lower()
+                lorem_ipsum += LOREM_IPSUM in lowered
+                if config.remove_javascript and JAVASCRIPT in lowered:
+                    rule = "javascript_line"
+                else:
+                    curly_bracket += "{" in line
+                    if config.remove_policy and any(phrase in lowered for phrase in POLICY):
+                        rule = "policy_line"
+            if rule is None and citations:
+                cited[i] = [Cut("citation", at + match.start(), at + match.end()) for match in citations]
+                sentences[i] = len(text_words.sentences(line))
+        if rule is not None:
+            gone[i] = rule
+    sentences[list(gone)] = 0
+    return Lines(_cuts(text, gone, cited, config), lorem_ipsum, curly_bracket, int(sentences.sum()))
+
+
+def _by_form(suspicion: int) -> str | None:
+    """The rule under which a line goes whatever it says."""
+    if suspicion & _LONG_WORD:
+        return "long_word_line"
+    if suspicion & _UNTERMINATED:
+        return "unterminated_line"
+    return "few_words_line" if suspicion & _FEW_WORDS else None
+
+
+def _unterminated(line: str) -> bool:
+    return not line.endswith(END_MARKS) or line.endswith(ELLIPSIS)
+
+
+def _cuts(text: Text, gone: Mapping[int, str], cited: Mapping[int, list[Cut]], config: C4Config) -> list[Cut]:
+    """Cuts of the lines `gone`, of citations, and of whitespace that does not separate lines."""
+    if is_only_lines(text):
+        if not gone and not cited:
+            return []
+        cuts = whole_lines(all_lines(text.points), gone)
+    else:
+        cuts = _with_whitespace(text, gone, config)
+    if cited:
+        cuts = in_order([*cuts, *(cut for of_line in cited.values() for cut in of_line)])
+        cuts = stripped(text.string, cuts, "whitespace")
+    return cuts
+
+
+def _with_whitespace(text: Text, gone: Mapping[int, str], config: C4Config) -> list[Cut]:
+    """Cuts of the lines `gone` of a text that has blank lines, too, or whitespace around lines; and cuts of these."""
+    lines, every = text.lines, all_lines(text.points)
+    numbers = np.searchsorted(every.starts, lines.starts, side="right") - 1  # of the lines that are not blank
+    blank = np.ones(len(every), dtype=bool)
+    blank[numbers] = False
+    whole = {int(numbers[i]): rule for i, rule in gone.items()}
+    stays = np.ones(len(lines), dtype=bool)
+    stays[list(gone)] = False
+    around = [
+        (every.starts[numbers], lines.starts, stays & (every.starts[numbers] < lines.starts)),
+        (lines.ends, every.ends[numbers], stays & (lines.ends < every.ends[numbers])),
+    ]
+    blank_goes = config.terminal_punctuation or bool(config.min_line_words)
+    if blank_goes:
+        whole.update(dict.fromkeys(np.flatnonzero(blank).tolist(), "blank_line"))
+    else:
+        around.append((every.starts, every.ends, blank))
+    cuts = [
+        Cut("whitespace", start, end)
+        for starts, ends, rows in around
+        for start, end in zip(starts[rows].tolist(), ends[rows].tolist(), strict=True)
+    ]
+    cuts = in_order([*cuts, *whole_lines(every, whole)])
+    return cuts if blank_goes else stripped(text.string, cuts, "whitespace")
+
+
+@numba.njit(cache=True, nogil=True)
+def _looked_at(
+    points: CodePoints,
+    starts: Int64Array,
+    ends: Int64Array,
+    word_starts: Int64Array,
+    word_ends: Int64Array,
+    sentence_starts: Int64Array,
+    max_word_length: int,
+    min_line_words: int,
+    terminal_punctuation: bool,
+    marks: CodePoints,
+) -> tuple[npt.NDArray[np.uint8], Int64Array]:
+    """What every line is by its form, uint8 (k,), a sum of constants above; sentences of every line, int64 (k,)."""
+    suspicions = np.zeros(len(starts), dtype=np.uint8)
+    sentences = np.zeros(len(starts), dtype=np.int64)
+    word = sentence = 0
+    for i in range(len(starts)):
+        found = 0
+        first = word
+        while word < len(word_starts) and word_starts[word] < ends[i]:
+            if word_ends[word] - word_starts[word] > max_word_length:
+                found |= _LONG_WORD
+            word += 1
+        if word - first < min_line_words:
+            found |= _FEW_WORDS
+        first = sentence
+        while sentence < len(sentence_starts) and sentence_starts[sentence] < ends[i]:
+            sentence += 1
+        sentences[i] = sentence - first
+        if terminal_punctuation:
+            last = ends[i] - 1
+            ended = False
+            for mark in marks:
+                ended |= points[last] == mark
+            if last - 2 >= starts[i] and points[last] == points[last - 1] == points[last - 2] == ord("."):
+                ended = False
+            if not ended:
+                found |= _UNTERMINATED
+        suspicions[i] = found
+    return suspicions, sentences
+
+
+class C4(ScoredStage[C4Config]):
+    """Takes lines out and removes documents by the rules of C4; see the module for them.
+
+    Scores: `long_paragraphs`, lines of at least `paragraph_characters` as they came in; `lorem_ipsum` and
+    `curly_bracket`, lines that hold one and came so far; `sentences` that are left; `bad_words`, how many different
+    ones of the language's list the text holds, as it came in, none without a list; `bad_words_draw`, 0..1, by which it
+    stays or goes, none where no bad word is found.
+    """
+
+    name = "c4"
+    version = 1
+    packages = text_words.PACKAGES
+    Config = C4Config
+    edits_text = True
+    score_names = ("long_paragraphs", "lorem_ipsum", "curly_bracket", "sentences", "bad_words", "bad_words_draw")
+    threshold_keys = frozenset(
+        {"min_paragraphs", "max_lorem_ipsum", "max_curly_brackets", "min_sentences", "bad_words_keep"}
+    )
+
+    def __init__(self, config: C4Config) -> None:
+        super().__init__(config)
+        self._bad_words = {
+            language: BadWords(set(phrases.read(path)) - set(config.bad_words_allowed.get(language, ())), language)
+            for language, path in config.bad_words.items()
+        }
+
+    def resource_files(self) -> Sequence[str]:
+        """The lists of bad words."""
+        return list(self.config.bad_words.values())
+
+    def measure(self, text: Text) -> Measured:
+        """The six scores, and what the rules for lines cut."""
+        config = self.config
+        found = judge_lines(text, config)
+        bad_words = draw = float("nan")
+        detail = None
+        if text.language in self._bad_words:
+            held = self._bad_words[text.language].found(text.string)
+            bad_words = len(held)
+            if held:
+                draw = hash64(f"{config.seed}\0{text.string}".encode("utf-8", "surrogatepass")) / 2**64
+                detail = f"bad words: {', '.join(held)}"
+        paragraphs = _at_least(text, config.paragraph_characters)
+        scores = [paragraphs, found.lorem_ipsum, found.curly_bracket, found.sentences, bad_words, draw]
+        return Measured(scores, found.cuts, detail)
+
+    def bounds(self, language: str) -> Sequence[Bound]:
+        """mC4's rule, C4's three rules for documents, then bad words."""
+        config = self.config
+        limits = [
+            Bound("paragraphs", "long_paragraphs", "<", _limit(config.min_paragraphs), "min_paragraphs"),
+            Bound("lorem_ipsum", "lorem_ipsum", ">", _limit(config.max_lorem_ipsum), "max_lorem_ipsum"),
+            Bound("curly_bracket", "curly_bracket", ">", _limit(config.max_curly_brackets), "max_curly_brackets"),
+            Bound("sentences", "sentences", "<", _limit(config.min_sentences), "min_sentences"),
+            Bound("bad_words", "bad_words_draw", ">=", config.bad_words_keep, "bad_words_keep"),
+        ]
+        return [bound for bound in limits if bound.limit == bound.limit]
+
+
+def _limit(value: int | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _at_least(text: Text, characters: int) -> int:
+    """Lines, blank ones and outer whitespace included, of at least so many code points."""
+    lines = text.lines if is_only_lines(text) else all_lines(text.points)
+    return int(np.count_nonzero(lines.lengths >= characters))

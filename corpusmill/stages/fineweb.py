@@ -1,0 +1,181 @@
+"""FineWeb's own filters (Penedo et al. 2024, arXiv 2406.17557), as datatrove's FineWebQualityFilter reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+import numba
+import numpy as np
+from pydantic import Field, field_validator
+
+from corpusmill.core import words as text_words
+from corpusmill.core.hashing import Int64Array, UInt64Array
+from corpusmill.core.text import Text
+from corpusmill.core.words import CodePoints, Spans
+from corpusmill.stages.base import StageConfig
+from corpusmill.stages.line_cuts import all_lines, is_only_lines
+from corpusmill.stages.scored import Bound, Measured, Removes, ScoredStage
+
+Rule = Literal["line_punctuation", "short_lines", "duplicate_line_characters", "newline_ratio"]
+Limit = Literal["min_line_punctuation", "max_short_lines", "max_duplicate_line_characters", "max_newline_ratio"]
+# Rule, which is the score's name too, what it removes, and the limit in the config; in datatrove's order.
+RULES: Final[tuple[tuple[Rule, Removes, Limit], ...]] = (
+    ("line_punctuation", "<", "min_line_punctuation"),
+    ("short_lines", ">", "max_short_lines"),
+    ("duplicate_line_characters", ">", "max_duplicate_line_characters"),
+    ("newline_ratio", ">", "max_newline_ratio"),
+)
+
+# What ends a sentence in any script, as datatrove lists it: Unicode's Sentence_Terminal and three marks of Khmer. Code
+# points and ranges of them, hexadecimal.
+_STOP_CHARACTERS: Final = (
+    "21 2e 3f 589 61d-61f 6d4 700-702 7f9 837 839 83d-83e 964-965 104a-104b 1362 1367-1368 166e 1735-1736 17d4-17d6 "
+    "17d9-17da 1803 1809 1944-1945 1aa8-1aab 1b5a-1b5b 1b5e-1b5f 1b7d-1b7e 1c3b-1c3c 1c7e-1c7f 203c-203d 2047-2049 "
+    "2e2e 2e3c 2e53-2e54 3002 a4ff a60e-a60f a6f3 a6f7 a876-a877 a8ce-a8cf a92f a9c8-a9c9 aa5d-aa5f aaf0-aaf1 abeb "
+    "fe52 fe56-fe57 ff01 ff0e ff1f ff61 10a56-10a57 10f55-10f59 10f86-10f89 11047-11048 110be-110c1 11141-11143 "
+    "111c5-111c6 111cd 111de-111df 11238-11239 1123b-1123c 112a9 1144b-1144c 115c2-115c3 115c9-115d7 11641-11642 "
+    "1173c-1173e 11944 11946 11a42-11a43 11a9b-11a9c 11c41-11c42 11ef7-11ef8 11f43-11f44 16a6e-16a6f 16af5 "
+    "16b37-16b38 16b44 16e98 1bc9f 1da88"
+)
+
+Number = Annotated[float, Field(ge=0)] | None  # None: the rule is off
+
+
+def _built_in() -> dict[str, dict[Limit, Number]]:
+    return {
+        "ja": {
+            "min_line_punctuation": 0.096,
+            "max_short_lines": None,
+            "max_duplicate_line_characters": 0.1,
+            "max_newline_ratio": 0.13,
+        }
+    }
+
+
+class FineWebConfig(StageConfig):
+    """Limits: a document goes when a score is below a minimum or above a maximum. null switches a rule off.
+
+    short_line_characters: a line is short that has at most so many code points.
+    keep_unpunctuated: a document in which no line ends in a stop character stays: FineWeb-2 has it for languages that
+        write without.
+    stop_characters: what ends a sentence; null: what ends one in any script.
+    languages: limits that differ in a language, by language code, laid over the built-in ones: Japanese has those of
+        FineWeb-2 for jpn_Jpan.
+    """
+
+    min_line_punctuation: Number = 0.12
+    max_short_lines: Number = 0.67
+    max_duplicate_line_characters: Number = 0.01
+    max_newline_ratio: Number = 0.3
+    short_line_characters: Annotated[int, Field(ge=0)] = 30
+    keep_unpunctuated: bool = False
+    stop_characters: str | None = None
+    languages: dict[str, dict[Limit, Number]] = Field(default={})
+
+    @field_validator("languages")
+    @classmethod
+    def _over_built_in(cls, given: dict[str, dict[Limit, Number]]) -> dict[str, dict[Limit, Number]]:
+        built_in = _built_in()
+        return {code: {**built_in.get(code, {}), **given.get(code, {})} for code in sorted({*built_in, *given})}
+
+    def limit(self, limit: Limit, language: str) -> float | None:
+        """The value of `limit` for documents in `language`; None when the rule is off."""
+        value: float | None = self.languages.get(language, {}).get(limit, getattr(self, limit))
+        return value
+
+
+def stop_characters(listed: str | None = None) -> CodePoints:
+    """What ends a sentence, uint32, ascending: the characters of `listed`, those of every script if it is None."""
+    if listed is not None:
+        return np.unique(text_words.codepoints(listed))
+    ranges = [[int(end, 16) for end in part.split("-")] for part in _STOP_CHARACTERS.split()]
+    return np.concatenate([np.arange(ends[0], ends[-1] + 1, dtype=np.uint32) for ends in ranges])
+
+
+def scores(text: Text, stops: CodePoints, short_line_characters: int) -> list[float]:
+    """The four scores of `text`; all 0 for one without lines.
+
+    Lines are what line feeds separate, those left out that are blank; outer whitespace is part of a line.
+
+    - line_punctuation: share of lines that end in a stop character.
+    - short_lines: share of lines of at most `short_line_characters` code points.
+    - duplicate_line_characters: code points in lines that are copies of an earlier one, by those of the text without
+      its line feeds.
+    - newline_ratio: line feeds a word. [DEVIATION] words are those of core/words.py; datatrove's are tokens, of which
+      punctuation marks are some, so that its ratios are lower.
+    """
+    if not len(text.lines):
+        return [0.0] * len(RULES)
+    lines, hashes = text.lines, text.line_hashes
+    if not is_only_lines(text):
+        every = all_lines(text.points)
+        held = np.searchsorted(every.starts, lines.starts, side="right") - 1  # those that are not blank
+        lines = Spans(every.starts[held], every.ends[held])
+        hashes = lines.hashes(text.points)
+    ended, short, copied = _counted(text.points, lines.starts, lines.ends, hashes, stops, short_line_characters)
+    newlines = text.string.count("\n")
+    return [
+        ended / len(lines),
+        short / len(lines),
+        copied / (len(text.string) - newlines),
+        newlines / max(1, len(text.words)),
+    ]
+
+
+@numba.njit(cache=True, nogil=True)
+def _counted(
+    points: CodePoints,
+    starts: Int64Array,
+    ends: Int64Array,
+    hashes: UInt64Array,
+    stops: CodePoints,
+    short_line_characters: int,
+) -> tuple[int, int, int]:
+    """Lines that end in a stop character, lines that are short, code points of lines that are copies."""
+    size = 16
+    while size < 2 * len(starts):
+        size *= 2
+    mask = np.uint64(size - 1)
+    first = np.full(size, -1, dtype=np.int64)  # open addressing: the first line with this hash
+    ended = short = copied = 0
+    for i in range(len(starts)):
+        last = points[ends[i] - 1]
+        at = np.searchsorted(stops, last)
+        ended += at < len(stops) and stops[at] == last
+        short += ends[i] - starts[i] <= short_line_characters
+        slot = hashes[i] & mask
+        while first[slot] >= 0 and hashes[first[slot]] != hashes[i]:
+            slot = (slot + np.uint64(1)) & mask
+        if first[slot] < 0:
+            first[slot] = i
+        else:
+            copied += ends[i] - starts[i]
+    return ended, short, copied
+
+
+class FineWeb(ScoredStage[FineWebConfig]):
+    """Removes documents whose lines are not those of prose; see `scores` for what is measured, RULES for the rules."""
+
+    name = "fineweb"
+    version = 1
+    packages = text_words.PACKAGES
+    Config = FineWebConfig
+    score_names = tuple(rule for rule, _, _ in RULES)
+    threshold_keys = frozenset({*(limit for _, _, limit in RULES), "languages"})
+
+    def __init__(self, config: FineWebConfig) -> None:
+        super().__init__(config)
+        self._stops = stop_characters(config.stop_characters)
+
+    def measure(self, text: Text) -> Measured:
+        """The four scores."""
+        values = scores(text, self._stops, self.config.short_line_characters)
+        if self.config.keep_unpunctuated and values[0] == 0:
+            values[0] = float("nan")
+        return Measured(values)
+
+    def bounds(self, language: str) -> Sequence[Bound]:
+        """The rules that are on in `language`, in datatrove's order."""
+        limits = [(rule, removes, self.config.limit(key, language), key) for rule, removes, key in RULES]
+        return [Bound(rule, rule, removes, limit, key) for rule, removes, limit, key in limits if limit is not None]
