@@ -46,8 +46,8 @@ class UrlFilterConfig(StageConfig):
         (.tar, .tar.gz, .tgz, ...) of categories, of which `categories` count; files with one domain or URL a line,
         plain or .gz.
     categories: names of UT1; null: the ten of RefinedWeb, as far as they are there.
-    strict_list, hard_list, soft_list: files of words, one a line, "#" at the start of a line for comments; null: the
-        project's own; "": none.
+    strict_list, hard_list, soft_list: files of words, one a line, "#" at the start of a line for comments; a line of
+        soft_list may hold several forms of a word, which count once; null: the project's own; "": none.
     curated_sources: whether the sources of `curated_list` (null: table 14 of the paper) are removed.
     """
 
@@ -89,8 +89,9 @@ class UrlRules:
         squeezed = {_squeeze(_fold(word)) for word in lines(config.word_file("strict"))} - {""}
         self._strict = sorted(squeezed, key=lambda word: (-len(word), word))
         self._strict_pattern = re.compile("|".join(map(re.escape, self._strict)))
-        self._hard = _words(config.word_file("hard"))
-        self._soft = _words(config.word_file("soft"))
+        self._hard = frozenset(map(_fold, lines(config.word_file("hard"))))
+        forms = (_fold(line).split() for line in lines(config.word_file("soft")))
+        self._soft = {form: line[0] for line in forms for form in line}
         self._min_soft_words = config.min_soft_words
         curated = lines(config.word_file("curated")) if config.curated_sources else ()
         self._curated = frozenset(urls.host(f"http://{domain}") for domain in curated)
@@ -135,7 +136,7 @@ class UrlRules:
         hard = next((w for w in found if w in self._hard), None)
         if hard:
             return Match("hard_word", hard)
-        soft = sorted(self._soft.intersection(found))
+        soft = sorted({self._soft[word] for word in found if word in self._soft})
         if len(soft) >= self._min_soft_words:
             return Match("soft_words", ", ".join(soft), len(soft))
         return None
@@ -156,10 +157,6 @@ def _fold(text: str) -> str:
 def _squeeze(text: str) -> str:
     """The letters and digits of `text`."""
     return "".join(_WORD.findall(text))
-
-
-def _words(path: str) -> frozenset[str]:
-    return frozenset(_fold(word) for word in lines(path))
 
 
 class UrlFilterStage(DocumentStage[UrlFilterConfig]):
