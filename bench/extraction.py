@@ -1,18 +1,17 @@
-"""Extraction quality and cost on pages with known main text: the chain against the bare library.
+"""Extraction quality and cost on pages with known main text: both back ends, and trafilatura's options.
 
-    python bench/extraction.py [--data ../shared/data/crawl] [--limit N] [--json]
+    python bench/extraction.py [--data ../shared/data/crawl] [--limit N] [--only NAME ...] [--json]
 
-chain: WARC -> charset -> ExtractStage in its sandbox. bare: `trafilatura.extract` on the same decoded HTML with the
-same options, in this process. rules: the bare text after RefinedWeb's two rules, to tell what they change from what the
-chain does. All are scored on the same pages; a page that one lost scores 0 there.
+Every variant is a config of ExtractStage: WARC -> charset -> back end in its sandbox -> RefinedWeb's two rules. Two are
+also called directly, in this process, to tell what the sandbox costs and that it changes nothing (`other texts`). All
+are scored on the same pages; a page that a variant lost scores 0 there.
 
 - F1 on bags of words, and on bags of 3-grams of words, mean over pages. Words are runs of letters and digits; in
   languages without spaces every letter or digit is one.
 - Where the gold is a list of snippets that must or must not be in the text: F1 of the snippets, over all pages together
   (found = true positive, missing = false negative, unwanted but there = false positive).
 
-Pages whose gold is mostly absent from the page (`gold_coverage` below 0.5) are left out. Target: chain and bare differ
-by at most 0.01, and chain and rules by nothing.
+Pages whose gold is mostly absent from the page (`gold_coverage` below 0.5) are left out.
 """
 
 from __future__ import annotations
@@ -35,17 +34,26 @@ import pyarrow.compute as pc
 
 from corpusmill.core.documents import doc_id
 from corpusmill.core.words import writes_spaces
+from corpusmill.stages import with_resiliparse, with_trafilatura
 from corpusmill.stages.charset import decode
 from corpusmill.stages.extract import ExtractConfig, ExtractStage
-from corpusmill.stages.main_text import main_text, tidy
+from corpusmill.stages.main_text import tidy
 from corpusmill.stages.warc import WarcConfig, WarcStage, plan_slices
 
 MINIMUM_COVERAGE = 0.5
 SMALL_GROUP = 5  # pages; languages with fewer are one line in the table
 _WORD = re.compile(r"\w+")
 _LETTER = re.compile(r"\w")
-SIDES = ("chain", "bare", "rules")
-TIMED = ("chain", "bare")
+
+VARIANTS = {
+    "trafilatura": ExtractConfig(),
+    "fast": ExtractConfig(fast=True),
+    "precision": ExtractConfig(focus="precision"),
+    "precision+fast": ExtractConfig(focus="precision", fast=True),
+    "resiliparse": ExtractConfig(backend="resiliparse"),
+}
+DIRECT = ("trafilatura", "resiliparse")
+LIBRARIES = {"trafilatura": with_trafilatura, "resiliparse": with_resiliparse}
 
 
 @dataclass(frozen=True)
@@ -107,111 +115,132 @@ def records(data: Path, wanted: Iterable[str]) -> Iterator[pa.Table]:
 
 
 class Scores:
-    """Scores of both sides of a group of pages."""
+    """Scores of one variant on a group of pages."""
 
     def __init__(self) -> None:
-        self._word: dict[str, list[float]] = defaultdict(list)
-        self._trigram: dict[str, list[float]] = defaultdict(list)
-        self._snippets: dict[str, Counter[str]] = defaultdict(Counter)
+        self._measures: dict[str, list[float]] = defaultdict(list)
+        self._snippets: Counter[str] = Counter()
         self.pages = 0
 
-    def add(self, gold: Gold, texts: dict[str, str]) -> None:
+    def add(self, gold: Gold, text: str) -> None:
         self.pages += 1
-        for side, text in texts.items():
-            if gold.kind == "snippets":
-                flat = _flat(text)
-                found = sum(s in flat for s in gold.wanted)
-                there = sum(s in flat for s in gold.unwanted)
-                self._snippets[side].update(tp=found, fn=len(gold.wanted) - found, fp=there)
-            else:
-                a, b = units(text, gold.language), units(gold.text, gold.language)
-                self._word[side].append(f1(a, b, 1))
-                self._trigram[side].append(f1(a, b, 3))
+        if gold.kind == "snippets":
+            flat = _flat(text)
+            found = sum(s in flat for s in gold.wanted)
+            there = sum(s in flat for s in gold.unwanted)
+            self._snippets.update(tp=found, fn=len(gold.wanted) - found, fp=there)
+        else:
+            a, b = units(text, gold.language), units(gold.text, gold.language)
+            self._measures["word_f1"].append(f1(a, b, 1))
+            self._measures["trigram_f1"].append(f1(a, b, 3))
 
-    def summary(self) -> dict[str, Any]:
-        """Means of each side and chain - bare, for every measure that has pages."""
-        measures: dict[str, dict[str, float]] = {}
-        for name, values in (("word_f1", self._word), ("trigram_f1", self._trigram)):
-            if values:
-                measures[name] = {side: fmean(values[side]) for side in SIDES}
-        if self._snippets:
-            counts = {side: self._snippets[side] for side in SIDES}
-            measures["snippet_f1"] = {
-                side: 2 * c["tp"] / max(1, 2 * c["tp"] + c["fn"] + c["fp"]) for side, c in counts.items()
-            }
-        for sides in measures.values():
-            sides["difference"] = sides["chain"] - sides["bare"]
-        return {"pages": self.pages, **measures}
+    def summary(self) -> dict[str, float]:
+        """Mean of every measure that has pages."""
+        means = {name: fmean(values) for name, values in self._measures.items()}
+        if c := self._snippets:
+            means["snippet_f1"] = 2 * c["tp"] / max(1, 2 * c["tp"] + c["fn"] + c["fp"])
+        return means
 
 
-def run(data: Path, limit: int | None, config: ExtractConfig) -> dict[str, Any]:
-    gold = read_gold(data, limit)
+@dataclass
+class Outcome:
+    """What a variant made of the pages."""
+
+    texts: dict[str, str]
+    not_kept: dict[str, int]
+    seconds: float
+    cpu_seconds: float
+
+
+def through_stage(tables: list[pa.Table], config: ExtractConfig) -> Outcome:
+    """The stage in its sandbox. CPU time is that of this process and the child."""
     stage = ExtractStage(config)
-    groups: dict[tuple[str, str], Scores] = defaultdict(Scores)
-    sizes = Counter((g.repo, g.language) for g in gold.values())
     failures: Counter[str] = Counter()
-    seconds = dict.fromkeys(TIMED, 0.0)
-    wall = dict.fromkeys(TIMED, 0.0)
-    seen = set()
-    for table in records(data, gold):
-        started, started_cpu = time.perf_counter(), time.process_time()
+    texts: dict[str, str] = {}
+    child = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started, started_cpu = time.perf_counter(), time.process_time()
+    for table in tables:
         result = stage.process(table)
-        wall["chain"] += time.perf_counter() - started
-        seconds["chain"] += time.process_time() - started_cpu
         failures.update(f"removed {rule}" for rule in result.removed["rule"].to_pylist())
         failures.update(f"quarantined {reason}" for reason in result.quarantined["reason"].to_pylist())
-        texts = dict(zip(result.kept["doc_id"].to_pylist(), result.kept["text"].to_pylist(), strict=True))
-        for record in table.to_pylist():
-            html, _ = decode(record["payload"], record["http_charset"])
-            started, started_cpu = time.perf_counter(), time.process_time()
-            bare = main_text(
-                html,
-                focus=config.focus,
-                tables=config.include_tables,
-                comments=config.include_comments,
-                fast=config.fast,
-                formatting=config.include_formatting,
-            )
-            wall["bare"] += time.perf_counter() - started
-            seconds["bare"] += time.process_time() - started_cpu
-            key = record["doc_id"]
-            page = gold[key]
-            sides = {"chain": texts.get(key, ""), "bare": bare, "rules": tidy(bare, remove_urls=True)}
-            seen.add(key)
-            small = sizes[page.repo, page.language] < SMALL_GROUP
-            groups["total", "all"].add(page, sides)
-            groups["total", page.kind].add(page, sides)
-            groups[page.repo, "other" if small else page.language].add(page, sides)
+        texts.update(zip(result.kept["doc_id"].to_pylist(), result.kept["text"].to_pylist(), strict=True))
+    seconds, cpu = time.perf_counter() - started, time.process_time() - started_cpu
     stage.close()
-    child = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds["chain"] += child.ru_utime + child.ru_stime
-    failures.update({"not read from its WARC": len(gold.keys() - seen)})
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu += ended.ru_utime + ended.ru_stime - child.ru_utime - child.ru_stime
+    return Outcome(texts, dict(failures), seconds, cpu)
+
+
+def directly(tables: list[pa.Table], config: ExtractConfig) -> Outcome:
+    """The same functions called in this process."""
+    options = config.options()
+    remove_urls = options.pop("remove_urls")
+    main_text = LIBRARIES[config.backend].main_text
+    texts = {}
+    started, started_cpu = time.perf_counter(), time.process_time()
+    for table in tables:
+        columns = (table[name].to_pylist() for name in ("doc_id", "payload", "http_charset"))
+        for key, payload, charset in zip(*columns, strict=True):
+            texts[key] = tidy(main_text(decode(payload, charset)[0], **options), remove_urls)
+    return Outcome(texts, {}, time.perf_counter() - started, time.process_time() - started_cpu)
+
+
+def run(data: Path, limit: int | None, names: Sequence[str]) -> dict[str, Any]:
+    gold = read_gold(data, limit)
+    tables = [table for table in records(data, gold) if table.num_rows]
+    pages = sum(table.num_rows for table in tables)
+    sizes = Counter((g.repo, g.language) for g in gold.values())
+    groups: dict[tuple[str, str], dict[str, Scores]] = defaultdict(lambda: defaultdict(Scores))
+    variants = {}
+    for name in names:
+        outcome = through_stage(tables, VARIANTS[name])
+        variants[name] = {
+            "not_kept": outcome.not_kept,
+            "pages_per_cpu_second": pages / outcome.cpu_seconds,
+            "pages_per_second": pages / outcome.seconds,
+        }
+        if name in DIRECT:
+            bare = directly(tables, VARIANTS[name])
+            variants[name] |= {
+                "direct_pages_per_cpu_second": pages / bare.cpu_seconds,
+                "direct_pages_per_second": pages / bare.seconds,
+                "other_texts": sum(bare.texts[key] != text for key, text in outcome.texts.items()),
+            }
+        for key, page in gold.items():
+            text = outcome.texts.get(key, "")
+            small = sizes[page.repo, page.language] < SMALL_GROUP
+            for group in (("total", page.kind), (page.repo, "other" if small else page.language)):
+                groups[group][name].add(page, text)
     return {
-        "pages": len(seen),
-        "pages_per_cpu_second": {side: len(seen) / seconds[side] for side in TIMED},
-        "pages_per_second": {side: len(seen) / wall[side] for side in TIMED},
-        "not_kept": dict(sorted((k, n) for k, n in failures.items() if n)),
+        "pages": pages,
+        "not_read_from_their_warc": len(gold) - pages,
+        "variants": variants,
         "groups": [
-            {"repository": repo, "group": name, **groups[repo, name].summary()}
+            {
+                "repository": repo,
+                "group": name,
+                "pages": next(iter(groups[repo, name].values())).pages,
+                "scores": {variant: scores.summary() for variant, scores in groups[repo, name].items()},
+            }
             for repo, name in sorted(groups, key=lambda k: (k[0] != "total", k))
         ],
     }
 
 
 def show(report: dict[str, Any]) -> None:
-    print(f"{'repository':<40} {'group':<12} {'pages':>5}  measure      chain    bare   rules  chain-bare")
+    names = list(report["variants"])
+    print(f"{'repository':<40} {'gold or language':<16} {'pages':>5}  {'measure':<10}", *(f"{n:>14}" for n in names))
     for row in report["groups"]:
-        for name in ("word_f1", "trigram_f1", "snippet_f1"):
-            if name in row:
-                m = row[name]
-                print(
-                    f"{row['repository']:<40} {row['group']:<12} {row['pages']:>5}  {name:<10}"
-                    f"  {m['chain']:.4f}  {m['bare']:.4f}  {m['rules']:.4f}  {m['difference']:+.4f}"
-                )
-    print(f"\n{report['pages']} pages; not kept by the chain: {report['not_kept'] or 'none'}")
-    for name, title in (("pages_per_cpu_second", "CPU second"), ("pages_per_second", "second")):
-        chain, bare = (report[name][side] for side in TIMED)
-        print(f"pages per {title}: chain {chain:.1f}, bare {bare:.1f}, ratio {chain / bare:.2f}")
+        for measure in ("word_f1", "trigram_f1", "snippet_f1"):
+            if measure in row["scores"][names[0]]:
+                values = (f"{row['scores'][name][measure]:>14.4f}" for name in names)
+                print(f"{row['repository']:<40} {row['group']:<16} {row['pages']:>5}  {measure:<10}", *values)
+    print(f"\n{report['pages']} pages; not read from their WARC: {report['not_read_from_their_warc']}")
+    for key in ("pages_per_cpu_second", "pages_per_second", "direct_pages_per_cpu_second", "direct_pages_per_second"):
+        values = (f"{v[key]:>14.1f}" if key in v else f"{'':>14}" for v in report["variants"].values())
+        print(f"{key:<74}", *values)
+    for name, variant in report["variants"].items():
+        print(f"{name}: not kept: {variant['not_kept'] or 'none'}; other texts: {variant.get('other_texts', '-')}")
 
 
 def main() -> int:
@@ -219,10 +248,10 @@ def main() -> int:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "crawl"
     parser.add_argument("--data", type=Path, default=beside, help="folder with pages.jsonl, gold/ and warc/")
     parser.add_argument("--limit", type=int, help="number of pages, evenly spread")
-    parser.add_argument("--focus", choices=("balance", "precision", "recall"), default="balance")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="variants")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    report = run(arguments.data, arguments.limit, ExtractConfig(focus=arguments.focus))
+    report = run(arguments.data, arguments.limit, arguments.only)
     if arguments.json:
         print(json.dumps(report, indent=1))
     else:
