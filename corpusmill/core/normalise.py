@@ -21,6 +21,7 @@ import functools
 import unicodedata
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -86,11 +87,25 @@ def fold(points: CodePoints) -> tuple[CodePoints, Int64Array]:
     Whitespace is gone like punctuation: words are told apart by their places in the original.
     """
     counts, (offsets, codes), _ = _fold_table()
-    lengths = counts[points]
-    at = np.zeros(len(points) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=at[1:])
-    source = np.repeat(offsets[points] - at[:-1], lengths) + np.arange(at[-1])
-    return codes[source], at
+    folded: tuple[CodePoints, Int64Array] = _fold(points, counts, offsets, codes)
+    return folded
+
+
+@numba.njit(cache=True, nogil=True)
+def _fold(
+    points: CodePoints, counts: npt.NDArray[np.uint8], offsets: Int64Array, codes: CodePoints
+) -> tuple[CodePoints, Int64Array]:
+    at = np.empty(len(points) + 1, dtype=np.int64)
+    end = 0
+    for i in range(len(points)):
+        at[i] = end
+        end += counts[points[i]]
+    at[len(points)] = end
+    folded = np.empty(end, dtype=np.uint32)
+    for i in range(len(points)):
+        for j in range(at[i + 1] - at[i]):
+            folded[at[i] + j] = codes[offsets[points[i]] + j]
+    return folded, at
 
 
 def are_marks(points: CodePoints) -> npt.NDArray[np.bool_]:

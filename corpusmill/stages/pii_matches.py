@@ -199,7 +199,7 @@ def _touched(text: str, start: int, end: int) -> bool:
     return _IN_URL.search(text, max(0, start - _TOKEN_CHARACTERS), start) is not None
 
 
-_COLONS = re.compile(r"[0-9A-Fa-f:.]+")
+_COLONS = re.compile(r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*")
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # all that is assigned so far: `dead::beef` is none
 
 
@@ -210,8 +210,6 @@ def ipv6_addresses(text: str) -> Iterator[Match]:
     """
     for run in _COLONS.finditer(text):
         written = run.group()
-        if written.count(":") < 2:
-            continue
         head = 1 if written[0] == ":" and written[:2] != "::" else 0
         bare = written[head:].rstrip(".")
         bare = bare[:-1] if bare.endswith(":") and not bare.endswith("::") else bare
