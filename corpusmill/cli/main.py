@@ -36,13 +36,14 @@ def root(
 
 
 def _register() -> None:
-    from corpusmill.cli import look, models, order, run, train
+    from corpusmill.cli import classifier, look, models, order, run, train
 
     run.register(app)
     look.register(app)
     train.register(app)
     app.add_typer(order.app, name="order")
     app.add_typer(models.app, name="models")
+    app.add_typer(classifier.app, name="classifier")
 
 
 def main() -> None:

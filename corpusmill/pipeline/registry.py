@@ -9,10 +9,12 @@ from corpusmill.dedup.substring import Substring
 from corpusmill.dedup.url import UrlDedup
 from corpusmill.stages.base import DocumentStage
 from corpusmill.stages.c4 import C4
+from corpusmill.stages.classifier import ClassifierStage
 from corpusmill.stages.extract import ExtractStage
 from corpusmill.stages.fineweb import FineWeb
 from corpusmill.stages.language import LanguageStage
 from corpusmill.stages.lines import Lines
+from corpusmill.stages.perplexity import PerplexityStage
 from corpusmill.stages.prescreen import PrescreenStage
 from corpusmill.stages.quality import Quality
 from corpusmill.stages.repetition import Repetition
@@ -35,6 +37,8 @@ DOCUMENT_STAGES: dict[str, type[DocumentStage]] = {  # type: ignore[type-arg]  #
         C4,
         FineWeb,
         Swallow,
+        PerplexityStage,
+        ClassifierStage,
         Lines,
     )
 }
