@@ -40,6 +40,7 @@ def _register() -> None:
 
     run.register(app)
     look.register(app)
+    tune.register(app)
     train.register(app)
     app.add_typer(order.app, name="order")
     app.add_typer(models.app, name="models")

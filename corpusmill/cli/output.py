@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 EXCERPT_WIDTH = 300
 
@@ -45,6 +46,13 @@ def _cell(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value).replace("[", "\\[")
+
+
+def print_lines(lines: Iterable[Text]) -> None:
+    """Lines on stdout, in colour on a terminal; never wrapped."""
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def print_fields(row: dict[str, Any]) -> None:
