@@ -36,7 +36,7 @@ def root(
 
 
 def _register() -> None:
-    from corpusmill.cli import classifier, look, models, order, run, train
+    from corpusmill.cli import classifier, look, models, order, run, train, tune
 
     run.register(app)
     look.register(app)
