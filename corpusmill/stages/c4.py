@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
+from corpusmill.core import segments
 from corpusmill.core import words as text_words
 from corpusmill.core.documents import Cut
 from corpusmill.core.hashing import Int64Array, hash64
@@ -142,7 +143,6 @@ def judge_lines(text: Text, config: C4Config) -> Lines:
         lines.ends,
         words.starts,
         words.ends,
-        text.sentences.starts,
         len(text.string) if config.max_word_length is None else config.max_word_length,
         config.min_line_words or 0,
         config.terminal_punctuation,
@@ -243,7 +243,6 @@ def _looked_at(
     ends: Int64Array,
     word_starts: Int64Array,
     word_ends: Int64Array,
-    sentence_starts: Int64Array,
     max_word_length: int,
     min_line_words: int,
     terminal_punctuation: bool,
@@ -252,7 +251,7 @@ def _looked_at(
     """What every line is by its form, uint8 (k,), a sum of constants above; sentences of every line, int64 (k,)."""
     suspicions = np.zeros(len(starts), dtype=np.uint8)
     sentences = np.zeros(len(starts), dtype=np.int64)
-    word = sentence = 0
+    word = 0
     for i in range(len(starts)):
         found = 0
         first = word
@@ -262,10 +261,7 @@ def _looked_at(
             word += 1
         if word - first < min_line_words:
             found |= _FEW_WORDS
-        first = sentence
-        while sentence < len(sentence_starts) and sentence_starts[sentence] < ends[i]:
-            sentence += 1
-        sentences[i] = sentence - first
+        sentences[i] = len(segments.sentences(points[starts[i] : ends[i]])[0])
         if terminal_punctuation:
             last = ends[i] - 1
             ended = False
