@@ -253,11 +253,19 @@ codecs.register_error(_C1_CONTROLS, _c1_controls)
 codecs.register_error(_NEC_AND_IBM, _nec_and_ibm)
 
 # Where Python's JIS X 0208 and windows-31j see another character in the same bytes.
-_AS_WINDOWS_31J = str.maketrans("\u301c\u2016\u2212\u00a2\u00a3\u00ac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2")
+_AS_WINDOWS_31J = tuple(
+    zip("\u301c\u2016\u2212\u00a2\u00a3\u00ac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2", strict=True)
+)
+
+
+def _as_windows_31j(text: str) -> str:
+    for python, windows in _AS_WINDOWS_31J:  # translate() looks at every character in Python
+        text = text.replace(python, windows)
+    return text
 
 
 def _decode_euc_jp(payload: bytes) -> str:
-    return payload.decode("euc_jp", _NEC_AND_IBM).translate(_AS_WINDOWS_31J)
+    return _as_windows_31j(payload.decode("euc_jp", _NEC_AND_IBM))
 
 
 _SHIFT = re.compile(rb"\x1b(\(B|\(J|\(I|\$@|\$B)")
@@ -270,10 +278,10 @@ def _decode_iso_2022_jp(payload: bytes) -> str:
     texts = [pieces[0].decode("ascii", "replace")]
     for mode, run in zip(pieces[1::2], pieces[2::2], strict=True):
         if mode in (b"$@", b"$B"):
-            texts.append(_decode_euc_jp(run.translate(_HIGH_BIT)))
+            texts.append(run.translate(_HIGH_BIT).decode("euc_jp", _NEC_AND_IBM))
         elif mode == b"(I":
             texts.append(run.translate(_HIGH_BIT).decode("cp932", "replace"))
         else:
             text = run.decode("ascii", "replace")
             texts.append(text.replace("\\", "¥").replace("~", "‾") if mode == b"(J" else text)
-    return "".join(texts)
+    return _as_windows_31j("".join(texts))
