@@ -30,7 +30,6 @@ from pydantic import Field, model_validator
 from corpusmill.core import storage
 from corpusmill.core.documents import Cut
 from corpusmill.core.errors import ConfigError, InputError
-from corpusmill.core.hashing import Int64Array
 from corpusmill.core.text import Text
 from corpusmill.stages.base import StageConfig
 from corpusmill.stages.evaluation_index import EvaluationIndex, Hits, Units, units
@@ -167,23 +166,22 @@ class Decontaminate(ScoredStage[DecontaminateConfig]):
         return self._paths
 
     @cached_property
-    def _names(self) -> list[str]:
-        return [item.name for item in self._items]
-
-    @cached_property
-    def _items(self) -> list[Item]:
-        return list(read_items(self._paths, self.config.fields))
-
-    @cached_property
     def index(self) -> EvaluationIndex:
         """The index of the evaluation files, built when the first document comes."""
-        return EvaluationIndex(
-            (Text(item.text, "") for item in self._items),
+        return self._built[0]
+
+    @cached_property
+    def _built(self) -> tuple[EvaluationIndex, list[str]]:
+        """The index and the names of its items."""
+        items = list(read_items(self._paths, self.config.fields))
+        index = EvaluationIndex(
+            (Text(item.text, "") for item in items),
             ngram=self.config.ngram,
             characters=self.config.ngram_characters,
             min_words=self.config.min_words,
             max_items=self.config.max_items,
         )
+        return index, [item.name for item in items]
 
     def bounds(self, language: str) -> Sequence[Bound]:
         """The limit of the mode; `report` has none."""
@@ -199,70 +197,66 @@ class Decontaminate(ScoredStage[DecontaminateConfig]):
         hits = self.index.hits(of)
         if not len(hits):
             return Measured([0, 0, 1])
-        first, end = _union(hits.starts, hits.ends)
-        passages = [(int(of.starts[a]), int(of.ends[b - 1])) for a, b in zip(first, end, strict=True)]
-        named = [
-            self._named(hits, np.flatnonzero((hits.starts >= a) & (hits.ends <= b)))
-            for a, b in zip(first, end, strict=True)
-        ]
-        cuts = _with_margins(text.string, of, passages, named, self.config.margin_characters)
-        share = int((end - first).sum()) / len(of)
-        scores = [share, len(hits), len(_rest(text.string, cuts))]
-        detail = self._named(hits, np.arange(len(hits)))
-        if self.config.mode == "cut":
-            short = [piece for piece in _rest(text.string, cuts) if _is_short(text.string, piece, self.config)]
-            cuts = sorted([*cuts, *(Cut("short_piece", *piece) for piece in short)], key=lambda cut: cut.start)
-        elif self.config.mode == "report":
-            cuts = [
-                Cut("contaminated", a, b, text.string[a:b], items)
-                for (a, b), items in zip(passages, named, strict=True)
-            ]
-        return Measured(scores, cuts, detail)
+        runs = _union(hits)
+        share = sum(end - first for first, end in runs) / len(of)
+        passages = [(int(of.starts[first]), int(of.ends[end - 1])) for first, end in runs]
+        gaps = _with_margins(text.string, of, passages, self.config.margin_characters)
+        pieces = _between(text.string, gaps)
+        scores = [share, len(hits), len(pieces)]
+        named = [self._named(_within(hits, first, end)) for first, end in runs]
+        detail = self._named(hits)
+        if self.config.mode == "report":
+            marks = zip(passages, named, strict=True)
+            return Measured(scores, [Cut("contaminated", a, b, text.string[a:b], items) for (a, b), items in marks])
+        inside = [[items for (a, b), items in zip(passages, named, strict=True) if lo <= a < hi] for lo, hi in gaps]
+        cuts = [Cut("contaminated", lo, hi, "", "; ".join(i)) for (lo, hi), i in zip(gaps, inside, strict=True)]
+        least = self.config.min_piece_characters
+        cuts += [Cut("short_piece", a, b) for a, b in pieces if len(text.string[a:b].strip()) < least]
+        return Measured(scores, sorted(cuts, key=lambda cut: cut.start), detail)
 
-    def _named(self, hits: Hits, rows: Int64Array) -> str:
-        """The items that hold the windows `rows` of `hits`, those with most windows first."""
+    def _named(self, hits: Hits) -> str:
+        """The items that hold the windows `hits`, those with most windows first."""
+        index, names = self._built
         counts: Counter[int] = Counter()
-        for found, times in Counter(hits.found[rows].tolist()).items():
-            for item in self.index.items(found, _NAMED_ITEMS):
+        for found, times in Counter(hits.found.tolist()).items():
+            for item in index.items(found, _NAMED_ITEMS):
                 counts[item] += times
         listed = sorted(counts, key=lambda item: (-counts[item], item))
         more = ", ..." if len(listed) > _NAMED_ITEMS else ""
-        return ", ".join(self._names[item] for item in listed[:_NAMED_ITEMS]) + more
+        return ", ".join(names[item] for item in listed[:_NAMED_ITEMS]) + more
 
 
-def _union(starts: Int64Array, ends: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Starts and ends of the runs that windows (ascending starts) cover; those that touch are one run."""
-    reach = np.maximum.accumulate(ends)
-    opens = np.concatenate([[True], starts[1:] > reach[:-1]])
-    return starts[opens], reach[np.concatenate([opens[1:], [True]])]
+def _union(hits: Hits) -> list[tuple[int, int]]:
+    """The runs of units that the windows cover; those that touch are one run."""
+    reach = np.maximum.accumulate(hits.ends)
+    opens = np.concatenate([[True], hits.starts[1:] > reach[:-1]])
+    closes = np.concatenate([opens[1:], [True]])
+    return list(zip(hits.starts[opens].tolist(), reach[closes].tolist(), strict=True))
 
 
-def _with_margins(
-    string: str, of: Units, passages: Sequence[tuple[int, int]], named: Sequence[str], margin: int
-) -> list[Cut]:
+def _within(hits: Hits, first: int, end: int) -> Hits:
+    inside = (hits.starts >= first) & (hits.ends <= end)
+    return Hits(hits.starts[inside], hits.ends[inside], hits.found[inside])
+
+
+def _with_margins(string: str, of: Units, passages: Sequence[tuple[int, int]], margin: int) -> list[tuple[int, int]]:
     """The passages with `margin` characters on either side and the rest of the words there; joined where they meet."""
-    cuts: list[Cut] = []
-    for (start, end), items in zip(passages, named, strict=True):
+    gaps: list[tuple[int, int]] = []
+    for start, end in passages:
         start, end = max(0, start - margin), min(len(string), end + margin)
-        touched = int(np.searchsorted(of.ends, start, side="right"))  # the first unit that ends after `start`
-        start = min(start, int(of.starts[touched]))
-        touched = int(np.searchsorted(of.starts, end)) - 1  # the last unit that begins before `end`
-        end = max(end, int(of.ends[touched]))
+        first = int(np.searchsorted(of.ends, start, side="right"))  # the unit that ends after `start`
+        last = int(np.searchsorted(of.starts, end)) - 1  # the unit that begins before `end`
+        start, end = min(start, int(of.starts[first])), max(end, int(of.ends[last]))
         while end < len(string) and string[end] in _SPACES:
             end += 1
-        if cuts and start <= cuts[-1].end:
-            last = cuts.pop()
-            start, items = last.start, ", ".join(dict.fromkeys(f"{last.detail}, {items}".split(", ")))
-        cuts.append(Cut("contaminated", start, end, "", items))
-    return cuts
+        if gaps and start <= gaps[-1][1]:
+            start = gaps.pop()[0]
+        gaps.append((start, end))
+    return gaps
 
 
-def _rest(string: str, cuts: Sequence[Cut]) -> list[tuple[int, int]]:
-    """What the cuts leave, pieces of whitespace aside."""
-    bounds = [0, *(at for cut in cuts for at in (cut.start, cut.end)), len(string)]
+def _between(string: str, gaps: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pieces that the gaps leave, those of whitespace aside."""
+    bounds = [0, *(at for gap in gaps for at in gap), len(string)]
     pieces = zip(bounds[::2], bounds[1::2], strict=True)
     return [(start, end) for start, end in pieces if string[start:end].strip()]
-
-
-def _is_short(string: str, piece: tuple[int, int], config: DecontaminateConfig) -> bool:
-    return len(string[slice(*piece)].strip()) < config.min_piece_characters

@@ -199,7 +199,7 @@ def _touched(text: str, start: int, end: int) -> bool:
     return _IN_URL.search(text, max(0, start - _TOKEN_CHARACTERS), start) is not None
 
 
-_COLONS = re.compile(r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*")
+_COLONS = re.compile(rf"(?:(?<!{_ALNUM})[0-9A-Fa-f]{{1,4}})?:[0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f:.]*")
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # all that is assigned so far: `dead::beef` is none
 
 
