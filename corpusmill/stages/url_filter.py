@@ -52,7 +52,7 @@ class UrlFilterConfig(StageConfig):
     """
 
     blocklists: tuple[str, ...] = ()
-    categories: tuple[str, ...] | None = None
+    categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     strict_list: str | None = None
     hard_list: str | None = None
     soft_list: str | None = None

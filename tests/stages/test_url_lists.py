@@ -201,6 +201,9 @@ def test_categories(tmp_path: Path, kind: str) -> None:
         path = archive(tmp_path / kind, {f"./blacklists/{name}": content for name, content in CONTENT.items()})
     assert has(table(path), *EVERY) == [True, True, False, True]  # RefinedWeb's: the press is none of them
     assert has(table(path, categories=("press",)), *EVERY) == [False, False, True, False]
+    if kind == "folder":
+        assert has(table(path / "press"), *EVERY) == [False, False, True, False]
+        assert has(table(path / "adult", categories=("adult",)), *EVERY) == [True, True, False, False]
     with pytest.raises(ConfigError) as error:
         table(path, categories=("adult", "pres"))
     assert "['pres']" in str(error.value)
