@@ -110,7 +110,7 @@ def test_overrides_are_yaml(minimal: str) -> None:
     assert resolved.description == "a b"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "refinedweb"])
+@pytest.mark.parametrize("name", ["quickstart", "refinedweb", "japanese"])
 def test_the_resolved_recipe_loads_as_itself(tmp_path: Path, name: str) -> None:
     shipped = recipe.shipped(name)
     assert shipped is not None
