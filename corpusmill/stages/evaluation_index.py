@@ -193,12 +193,11 @@ class EvaluationIndex:
 
     def items(self, found: int, limit: int) -> list[int]:
         """Numbers of the items that hold the n-gram at unit `found`, or the short item there; at most `limit`."""
-        following = self._grams[1] if self._ends[found] >= 0 else np.full(1, -1)
         numbers: list[int] = []
         while found >= 0 and len(numbers) < limit:
             if not numbers or numbers[-1] != self._item[found]:
                 numbers.append(int(self._item[found]))
-            found = int(following[found]) if len(following) > 1 else -1
+            found = int(self._grams[1][found]) if self._ends[found] >= 0 else -1
         return numbers
 
 
