@@ -117,7 +117,8 @@ def paragraphs(text: str) -> Spans:
 def sentences(text: str) -> Spans:
     """Runs up to sentence-final punctuation (Western and CJK) or a line break; blank ones are left out.
 
-    A closing quote or bracket belongs to the sentence before it. Abbreviations are not known: "e.g. this" is two.
+    A closing quote or bracket belongs to the sentence before it. Western marks end one before whitespace, Chinese
+    and Japanese only: "3.5" and "example.org" are no ends. Abbreviations are not known: "e.g. this" is two.
     """
     return Spans(*segments.sentences(codepoints(text)))
 

@@ -261,7 +261,7 @@ def _looked_at(
             word += 1
         if word - first < min_line_words:
             found |= _FEW_WORDS
-        sentences[i] = len(segments.sentences(points[starts[i] : ends[i]])[0])
+        sentences[i] = segments.count_sentences(points, starts[i], ends[i])
         if terminal_punctuation:
             last = ends[i] - 1
             ended = False

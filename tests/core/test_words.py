@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpusmill.core import characters, words
+from corpusmill.core import characters, segments, words
 
 WHITESPACE = "".join(c for c in map(chr, range(0x110000)) if c.isspace())
 TEXTS = st.text() | st.text(st.sampled_from("ab. \n\t…　日本語、。" + WHITESPACE))
@@ -110,15 +110,16 @@ def test_paragraphs_are_the_stripped_runs_between_empty_lines(text: str) -> None
 
 
 def test_sentences() -> None:
-    text = "It is so! Is it? (Yes.) 今日は晴れ。「明日は？」雨\nend"
+    text = "It is 3.5, i.e., so! Is it? (Yes.) 今日は晴れ。「明日は？」雨\nend?いや"
     assert words.sentences(text).texts(text) == [
-        "It is so!",
+        "It is 3.5, i.e., so!",
         "Is it?",
         "(Yes.)",
         "今日は晴れ。",
         "「明日は？」",
         "雨",
-        "end",
+        "end?",
+        "いや",
     ]
 
 
@@ -127,6 +128,15 @@ def test_sentences_hold_every_visible_character_once(text: str) -> None:
     found = words.sentences(text)
     assert all(a <= b for a, b in pairwise(np.ravel(np.column_stack(found)).tolist()))
     assert "".join("".join(found.texts(text)).split()) == "".join(text.split())
+
+
+@given(TEXTS)
+def test_sentences_are_counted_as_they_are_found(text: str) -> None:
+    points = words.codepoints(text)
+    assert segments.count_sentences(points, 0, len(points)) == len(words.sentences(text))
+    assert segments.count_sentences(points, len(points) // 2, len(points)) == len(
+        words.sentences(text[len(text) // 2 :])
+    )
 
 
 def test_equal_words_have_equal_hashes() -> None:

@@ -19,7 +19,7 @@ from corpusmill.stages.lines import LinesConfig
 
 STOPS = tuple(map(chr, stop_characters().tolist()))
 LISTED = LinesConfig().patterns()
-SENTENCE = re.compile(r"[^。．！？!?.\n]*[。．！？!?.\n]+[」』）)\"'”’]*|[^。．！？!?.\n]+")
+SENTENCE_END = re.compile(r"[。．！？!?.]+[」』）)\"'”’]*")
 
 
 class Outcome(NamedTuple):
@@ -60,7 +60,13 @@ def words_in_lines(text: str, language: str) -> list[list[str]]:
 
 
 def sentences(line: str) -> int:
-    return sum(bool(match.strip()) for match in SENTENCE.findall(line))
+    pieces, start = [], 0
+    for match in SENTENCE_END.finditer(line):
+        after = line[match.end() : match.end() + 1]
+        if re.search("[。．！？]", match.group()) or not after or after.isspace() or after >= "\u2e80":
+            pieces.append(line[start : match.end()])
+            start = match.end()
+    return sum(bool(piece.strip()) for piece in [*pieces, line[start:]])
 
 
 def c4(text: str, language: str, *, terminal_punctuation: bool) -> Outcome:
