@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from corpusmill.core.hashing import hash_end, hash_more, hash_start
 from corpusmill.core.key_table import ByteArray, Keys, KeyTable, has_key, keys_of
+from corpusmill.stages.url_lists import MAX_HOST
 
 _SYMBOLS = b"abcdefghijklmnopqrstuvwxyz0123456789"
 _NO_SYMBOL = 255
@@ -134,7 +135,7 @@ def _host(url: ByteArray) -> tuple[int, int]:
         elif byte == 0x2D and end - label == 3 and url[end - 1] == 0x2D:  # may be "xn--"
             return -1, -1
         end += 1
-    if end == label or 0x30 <= url[label] <= 0x39:  # ends in a dot; may be an IP address
+    if end == label or 0x30 <= url[label] <= 0x39 or end - start > MAX_HOST:  # ends in a dot; may be an IP address
         return -1, -1
     return start, end
 

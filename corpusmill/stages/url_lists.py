@@ -41,6 +41,8 @@ REFINEDWEB_CATEGORIES = (
 _LISTS = ("domains", "domains.gz", "urls", "urls.gz")
 _ARCHIVE = re.compile(r"\.(?:tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+MAX_LABELS = 127  # a name in the DNS has at most 253 characters (RFC 1035)
+MAX_HOST = 253
 _FORMAT = 1  # raised when the same lists give another table
 _BLOCK_BYTES = 1 << 24
 _EXAMPLES = 3
@@ -66,14 +68,17 @@ def lines(path: str) -> Iterator[str]:
 
 
 def domains_of(parts: urls.Parts) -> Iterator[str]:
-    """The names under which a host may be listed: with its port, itself, every domain above it but the last label."""
+    """The names under which a host may be listed: with its port, itself, every domain above it but the last label.
+
+    Domains of more than MAX_LABELS labels are left out: there are none, and a hostile host may have a million.
+    """
     host = parts.host.rstrip(".")
     if port := _port(parts):
         yield f"{host}{port}"
     yield host
     if not parts.is_ip:
         labels = host.split(".")
-        for first in range(1, len(labels) - 1):
+        for first in range(max(1, len(labels) - MAX_LABELS), len(labels) - 1):
             yield ".".join(labels[first:])
 
 

@@ -187,6 +187,16 @@ def test_a_huge_url(rules: UrlRules) -> None:
     assert rules.matches(column([long, long + "porn"])) == [(1, Match("hard_word", "porn"))]
 
 
+def test_a_host_of_a_million_labels(rules: UrlRules) -> None:
+    """Every domain above it would be 10^12 characters."""
+    host = "a." * 1_000_000
+    urls = [f"http://{host}bad.example/", f"http://{host}good.example/", "http://" + "b" * 1_000_000 + ".bad.example/"]
+    assert [(row, match.detail) for row, match in rules.matches(column(urls))] == [
+        (0, "bad.example"),
+        (2, "bad.example"),
+    ]
+
+
 # Strict words
 
 
