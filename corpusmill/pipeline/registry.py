@@ -10,11 +10,13 @@ from corpusmill.dedup.url import UrlDedup
 from corpusmill.stages.base import DocumentStage
 from corpusmill.stages.c4 import C4
 from corpusmill.stages.classifier import ClassifierStage
+from corpusmill.stages.decontaminate import Decontaminate
 from corpusmill.stages.extract import ExtractStage
 from corpusmill.stages.fineweb import FineWeb
 from corpusmill.stages.language import LanguageStage
 from corpusmill.stages.lines import Lines
 from corpusmill.stages.perplexity import PerplexityStage
+from corpusmill.stages.pii import Pii
 from corpusmill.stages.prescreen import PrescreenStage
 from corpusmill.stages.quality import Quality
 from corpusmill.stages.repetition import Repetition
@@ -40,6 +42,8 @@ DOCUMENT_STAGES: dict[str, type[DocumentStage]] = {  # type: ignore[type-arg]  #
         PerplexityStage,
         ClassifierStage,
         Lines,
+        Pii,
+        Decontaminate,
     )
 }
 
