@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from reference_lines import outcome
 from stage_tables import check_conservation, documents_of, gold_texts, japanese_news
 
 from corpusmill.core import words
@@ -265,6 +267,100 @@ def test_lines_are_judged_one_by_one(first: str, second: str) -> None:
     assert len(both.cuts) == len(one.cuts) + len(two.cuts)
 
 
+@settings(max_examples=300)
+@given(TEXTS, st.sampled_from(["en", "zh", ""]))
+def test_as_the_reference(text: str, language: str) -> None:
+    expected = outcome("lines", text, language)
+    found = correct(Text(text, language), DEFAULT, PATTERNS)
+    assert without_spans(text, [(c.start, c.end) for c in found.cuts]) == expected.text
+    assert Counter(cut.rule for cut in found.cuts) == expected.rules
+    assert Lines(DEFAULT).measure(Text(text, language)).scores == pytest.approx(list(expected.scores.values()))
+
+
+DCLM = LinesConfig(variant="dclm")
+DCLM_PATTERNS = DCLM.patterns()
+
+
+@pytest.mark.parametrize(
+    ("line", "left", "rules"),
+    [
+        ("BREAKING NEWS IN it", "", ["uppercase_line"]),  # 14 of 19
+        ("BREAKING news in it", "BREAKING news in it", []),  # 8 of 19
+        ("12345", "", ["numeric_line"]),
+        ("12 345", "12 345", []),  # a space is no digit
+        ("3 likes", "", ["counter_line"]),
+        ("(1,234K VIEWS)", "", ["counter_line"]),
+        ("1.2k views!", "", ["counter_line"]),
+        ("3 like", "3 like", []),
+        ("Comments 12", "Comments 12", []),
+        ("Introduction", "", ["one_word_line"]),
+        ("|---|---|", "", ["one_word_line"]),
+        ("3 items in cart", "3", ["pattern_anywhere"]),
+        ("See items in cart now", "See now", ["pattern_anywhere"]),
+        ("Items in cart", "", ["pattern_anywhere"]),
+        ("The bridge opens. Read more...", "The bridge opens.", ["pattern_end"]),
+        ("The bridge opens. read more now", "The bridge opens. read more now", []),  # four characters more
+        ("The bridge opens. read moreno!", "The bridge opens.", ["pattern_end"]),  # dots match any character
+        ("The bridge opens. Read more", "The bridge opens. Read more", []),
+        ("Sign-in to see it", "to see it", ["pattern_start"]),
+        ("Sign-insign-in to see it", "sign-in to see it", ["pattern_start"]),
+        ("sign-initems in cart now", "now", ["pattern_start", "pattern_anywhere", "pattern_start"]),
+        ("a b c d e f g h i items in cart", "a b c d e f g h i items in cart", []),  # twelve words
+    ],
+)
+def test_lines_as_dclm_reads_them(line: str, left: str, rules: list[str]) -> None:
+    text = f"{PROSE}\n{line}\n{PROSE}"
+    expected = f"{PROSE}\n{left}\n{PROSE}" if left else f"{PROSE}\n{PROSE}"
+    assert corrected(text, config=DCLM, patterns=DCLM_PATTERNS) == (expected, rules)
+
+
+def test_dclm_divides_capitals_by_all_characters_and_counts_words_that_are_left() -> None:
+    assert corrected("A B C D E f", config=DCLM, patterns=DCLM_PATTERNS)[1] == []  # 5 of 11
+    assert corrected("A B C D E f")[1] == ["uppercase_line"]  # 5 of 6
+    text = 'Alone\n"Quoted words and - dashes are not counted', "en"
+    found = correct(Text(*text), DCLM, DCLM_PATTERNS)
+    assert (found.words, found.flagged, found.removed) == (7, 1, 1)
+    removed = judged(*text, variant="dclm").removed.to_pylist()[0]
+    assert removed["value"] == 1 / 7
+    assert judged("...", variant="dclm").removed.to_pylist()[0]["value"] == 1  # no word at all
+
+
+def test_at_five_percent_a_document_stays_for_dclm_too() -> None:
+    assert judged(document(5, 100), variant="dclm").removed.num_rows == 0
+    assert judged(document(6, 100), variant="dclm").removed.num_rows == 1
+    text = "The new bridge opens today items in cart\n" + " ".join(["word"] * 92)
+    assert judged(text, variant="dclm", max_corrected_words=0.03).removed.num_rows == 0
+    assert judged(text, variant="dclm", max_corrected_words=0.02).removed.column("value").to_pylist() == [0.03]
+    assert judged(text, variant="dclm", count="flagged").removed.column("value").to_pylist() == [0.08]
+
+
+DCLM_PIECES = st.sampled_from(
+    [PROSE, "Alone", "A", "12", "3 likes", " ", " ", "Sign-in", "read more...", "items in cart", "|", "UPPER", "東京"]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(DCLM_PIECES, min_size=1, max_size=8).map("".join), max_size=8))
+def test_as_dclm_line_by_line(lines: list[str]) -> None:
+    text = "\n".join(line.strip() for line in lines if line.strip())
+    expected = outcome("lines", text, "en", "dclm")
+    found = correct(Text(text, "en"), DCLM, DCLM_PATTERNS)
+    assert without_spans(text, [(c.start, c.end) for c in found.cuts]) == expected.text
+    assert Lines(DCLM).measure(Text(text, "en")).scores == pytest.approx(list(expected.scores.values()))
+
+
+def test_dclm_reads_no_lists() -> None:
+    assert Lines(DCLM).resource_files() == ()
+    assert len(Lines(DEFAULT).resource_files()) == 4
+
+
+def test_thresholds_act_on_scores_alone() -> None:
+    assert Lines(DEFAULT).bounds("en")[0].score == "flagged_words"
+    assert Lines(LinesConfig(count="removed")).bounds("en")[0].score == "removed_words"
+    assert Lines(DCLM).bounds("en")[0].score == "removed_words"
+    assert Lines(LinesConfig(max_corrected_words=None)).bounds("en") == []
+
+
 def test_lists_are_files_that_can_be_replaced(tmp_path: Path) -> None:
     listed = tmp_path / "end.txt"
     listed.write_text("# comment\n\nweiter lesen\n", encoding="utf-8")
@@ -287,6 +383,7 @@ def test_every_listed_phrase_is_found() -> None:
             assert phrase == phrase.strip()
             text = line.format(phrase.upper())
             assert PATTERNS.is_counter(text) if number == 3 else PATTERNS.cuts(text), phrase
+            assert corrected(text)[1] or len(text.split()) > 10, phrase
 
 
 @pytest.mark.parametrize("config", [{"count": "both"}, {"max_uppercase": 2}, {"patterns": []}])
