@@ -71,6 +71,8 @@ def print_status(run: str) -> None:
         rows,
         numbers,
     )
+    for alarm in state.warnings:
+        print(f"\nwarning: {alarm.message}")
 
 
 def _largest(tallies: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -124,6 +126,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
 def explain(
     run: str = RUN,
     document: str = typer.Argument(..., help="A doc_id or a URL."),
+    scores: bool = typer.Option(False, "--scores", help="Also its scores, and how near each was to its threshold."),
     as_json: bool = JSON,
 ) -> None:
     """Tells the life of one document: every stage, rule, value and twin; then the steps that used it.
@@ -140,6 +143,7 @@ def explain(
                 "url": life.url,
                 "stages": [fate.to_json() for fate in life.fates],
                 "steps": steps[life.doc_id] or [],
+                "scores": life.scores_json(),
             }
             for life in found
         ]
@@ -152,10 +156,23 @@ def explain(
         for fate in life.fates:
             if fate.twin is not None:  # on a line of its own, so that it can be copied
                 print(f"\nkept copy: {fate.twin}")
+        if scores:
+            _print_scores(life)
         print(_steps_sentence(life, steps[life.doc_id]))
         if life.text:
             print("\n  " + life.text[:300].replace("\n", "\n  "))
         print()
+
+
+def _print_scores(life: lives.Life) -> None:
+    """A row a rule: score, threshold, and how far they are apart in percent of the threshold."""
+    rows = []
+    for rule in life.rules:
+        distance = "" if rule.distance is None else f"{100 * rule.distance:+.1f} %" if rule.limit else ""
+        outcome = "breaks it" if rule.breaks else "no score" if rule.value is None else "stays"
+        rows.append([rule.stage, rule.rule, rule.value, f"{rule.removes} {rule.limit:g}", distance, outcome])
+    print()
+    print_table(["stage", "rule", "score", "removes", "distance", ""], rows, ["score", "removes", "distance"])
 
 
 def _steps(run: str, life: lives.Life) -> list[dict[str, Any]] | None:

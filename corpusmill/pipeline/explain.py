@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from corpusmill.core.documents import split_doc_id
 from corpusmill.core.errors import InputError
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.inputs import Shard
+from corpusmill.pipeline.scores import scored_stages
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,43 @@ class Fate:
 
 
 @dataclass(frozen=True)
+class RuleScore:
+    """One rule that judged the document, and how near the document was to its limit.
+
+    value: None where the document has no such score. distance: of the value from the limit, relative to the limit;
+    negative below it. breaks: whether the value is on the side that goes.
+    """
+
+    stage: str
+    rule: str
+    value: float | None
+    removes: str
+    limit: float
+    distance: float | None
+    breaks: bool
+
+
+@dataclass(frozen=True)
 class Life:
-    """A document's fates in running order; `text` is what was last kept of it, "" if it never had any."""
+    """A document's fates in running order; `text` is what was last kept of it, "" if it never had any.
+
+    scores: by stage, of the stages that judge by scores and that it entered; rules: what judged them.
+    """
 
     doc_id: str
     url: str
     fates: list[Fate] = field(default_factory=list)
     text: str = ""
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    rules: list[RuleScore] = field(default_factory=list)
+
+    def scores_json(self) -> dict[str, Any]:
+        """The key `scores` of `explain --json`."""
+        rules = [asdict(rule) for rule in self.rules]
+        return {
+            stage: {"values": values, "rules": [rule for rule in rules if rule["stage"] == stage]}
+            for stage, values in self.scores.items()
+        }
 
     @property
     def survived(self) -> bool:
@@ -85,7 +118,7 @@ def explain(chain: Chain, doc_id: str) -> Life:
     for shard in _candidates(chain, doc_id):
         life = _life(chain, shard, doc_id)
         if life is not None:
-            return life
+            return _with_scores(chain, shard, life)
     raise InputError(
         "no such document in this run", where=doc_id, remedy="corpusmill inspect RUN extract -n 5 shows some doc_ids"
     )
@@ -138,6 +171,24 @@ def _life(chain: Chain, shard: Shard, doc_id: str) -> Life | None:
             known, url, text = True, row["url"], row["text"]
     stopped = fates[-1].outcome == "not run"
     return Life(doc_id, url, fates, text) if known or stopped else None
+
+
+def _with_scores(chain: Chain, shard: Shard, life: Life) -> Life:
+    scores: dict[str, dict[str, float | None]] = {}
+    rules: list[RuleScore] = []
+    entered = [fate.stage for fate in life.fates if fate.outcome != "not run"]
+    for name, stage in scored_stages(chain).items():
+        path = chain.folder(chain.index(name)).path("scores", shard.name)
+        row = _row(path, life.doc_id) if name in entered and storage.exists(path) else None
+        if row is None:
+            continue
+        scores[name] = {score: None if math.isnan(row[score]) else row[score] for score in stage.score_names}
+        for bound in stage.bounds(row["language"]):
+            value = scores[name][bound.score]
+            distance = None if value is None else (value - bound.limit) / max(abs(bound.limit), 1e-9)
+            breaks = value is not None and bool(bound.broken_by(np.array([value]))[0])
+            rules.append(RuleScore(name, bound.rule, value, bound.removes, bound.limit, distance, breaks))
+    return replace(life, scores=scores, rules=rules)
 
 
 def _row(path: str, doc_id: str) -> dict[str, Any] | None:

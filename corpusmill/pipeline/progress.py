@@ -24,6 +24,10 @@ class Reporter:
         if not self._quiet:
             self._console.print(message, markup=False, soft_wrap=True)
 
+    def warn(self, message: str) -> None:
+        """A warning, now; quiet or not."""
+        self._console.print(f"warning: {message}", markup=False, soft_wrap=True, style="yellow")
+
     def track(self, label: str, total: int) -> Track:
         """A context manager whose `advance` counts finished tasks."""
         terminal = sys.stderr.isatty() and not self._quiet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,6 +52,9 @@ class Recipe(BaseModel):
     crawl: str = Field("", description="snapshot name of the input, e.g. CC-MAIN-2026-30")
     error_budget: ErrorBudget = ErrorBudget()
     stages: dict[str, dict[str, Any]]
+    expected: dict[str, dict[str, Annotated[float, Field(ge=0, le=1)] | None]] = Field(
+        {}, description="stage to rule to the largest share of the stage's input that it should remove; null: any"
+    )
     tokenizer: TokenizerSection | None = None
     order: OrderConfig | None = None
     salt_key: str = Field("", description="secret that keys the salts of the order; empty = the order's key")
@@ -115,6 +118,9 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
                 f"every recipe needs the stage `{needed}`", where=where, remedy=f"add `{needed}:` under `stages:`"
             )
     _check_prescreen(configs, where)
+    for name in data.get("expected") or {}:
+        if name not in ORDER_OF_STAGES:
+            raise _unknown(f"expected.{name}", name, ORDER_OF_STAGES, where)
     if data.get("order") is not None and data.get("tokenizer") is None:
         raise ConfigError("an order needs tokens", where=where, remedy="add a `tokenizer:` section")
     if data.get("train") is not None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import ErrorBudgetExceeded, InternalError
 from corpusmill.pipeline import exchange
+from corpusmill.pipeline.alarms import Expected, alarms
 from corpusmill.pipeline.chain import Chain, corpus_step
 from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_path, run_corpus_job
 from corpusmill.pipeline.document_tasks import DocumentJob, Done, run_document_job
@@ -18,13 +19,18 @@ from corpusmill.pipeline.recipe import ErrorBudget
 
 
 class Refinery:
-    """Runs the steps of a chain that are not committed. `budget` bounds what each step may quarantine."""
+    """Runs the steps of a chain that are not committed.
 
-    def __init__(self, chain: Chain, engine: Engine, events: EventLog, budget: ErrorBudget) -> None:
+    budget: what each step may quarantine. expected: what each rule may remove without a warning (pipeline/alarms.py).
+    """
+
+    def __init__(self, chain: Chain, engine: Engine, events: EventLog, budget: ErrorBudget, expected: Expected) -> None:
         self.chain = chain
         self.engine = engine
         self.events = events
         self.budget = budget
+        self.expected = expected
+        self._ran: set[str] = set()
 
     def run(self, start: int, end: int, *, force: bool = False) -> None:
         """Brings the steps [start, end) up to date; `force` runs them even where they are.
@@ -124,6 +130,7 @@ class Refinery:
                 self.events.write("task", stage=stage, task=job.label, seconds=round(done, 4))
 
     def _log(self, done: Done) -> None:
+        self._ran.add(done.stage)
         self.events.write("task", stage=done.stage, task=done.shard, seconds=round(done.seconds, 4))
 
     def _finish(self, index: int) -> None:
@@ -133,6 +140,9 @@ class Refinery:
         counts = sum((m.counts for m in manifests), Counts())
         check_budget(step.name, counts, self.budget)
         chain.folder(index).finish(step.fingerprint, step.config, [s.name for s in chain.shards])
+        for alarm in alarms(chain, index, counts, self.expected) if step.name in self._ran else []:
+            self.engine.reporter.warn(alarm.message)
+            self.events.write("warning", **alarm.to_json())
 
 
 def check_budget(stage: str, counts: Counts, budget: ErrorBudget, expected: float | None = None) -> None:

@@ -109,7 +109,7 @@ def _execute(
     try:
         with Engine(reporter, workers, address) as engine:
             if first < steps:
-                refinery = Refinery(chain, engine, events, resolved.error_budget)
+                refinery = Refinery(chain, engine, events, resolved.error_budget, resolved.expected)
                 refinery.run(first, min(end, steps), force=selection.force)
             if end >= steps:
                 _point_to_documents(chain)

@@ -224,7 +224,7 @@ def _merged(judged: Iterable[_Judged]) -> list[Limit]:
 
 
 def _distribution(score: str, language: str | None, column: Floats, judged: Sequence[_Judged]) -> Distribution:
-    values = np.sort(column[~np.isnan(column)])
+    values = np.sort(column[np.isfinite(column)])
     limits = _merged(judged)
     none = len(column) - len(values)
     if len(values) == 0:

@@ -9,6 +9,7 @@ from corpusmill.core import storage
 from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import InputError
 from corpusmill.pipeline import inputs, recipe
+from corpusmill.pipeline.alarms import Alarm, alarms
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.events import seconds_by_stage
 from corpusmill.pipeline.products import Products
@@ -47,11 +48,12 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """State of a run; `state` is that of its worst stage."""
+    """State of a run; `state` is that of its worst stage, `warnings` are about the stages that are done."""
 
     run: str
     recipe: str
     stages: list[StageStatus] = field(default_factory=list)
+    warnings: list[Alarm] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -66,6 +68,7 @@ class RunStatus:
             "recipe": self.recipe,
             "state": self.state,
             "stages": [stage.to_json() for stage in self.stages],
+            "warnings": [alarm.to_json() for alarm in self.warnings],
         }
 
 
@@ -85,14 +88,17 @@ def status(run: str) -> RunStatus:
     resolved, chain = open_run(run)
     seconds = seconds_by_stage(run)
     stages = []
+    warnings = []
     for index, step in enumerate(chain.steps):
         folder = chain.folder(index)
         current = [m for s in chain.shards if (m := chain.committed(index, s)) is not None]
         any_made = any(folder.manifest(s.name) is not None for s in chain.shards)
         stages.append(_status(step.name, len(chain.shards), current, any_made, seconds))
+        if stages[-1].state == "done":
+            warnings += alarms(chain, index, stages[-1].counts, resolved.expected)
     for name, shards, current, any_made in Products(resolved, chain).states():
         stages.append(_status(name, shards, current, any_made, seconds))
-    return RunStatus(run, resolved.name, stages)
+    return RunStatus(run, resolved.name, stages, warnings)
 
 
 def _status(

@@ -9,6 +9,7 @@ from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import ConservationError
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.recipe import Recipe
+from corpusmill.pipeline.scores import scored_stages
 from corpusmill.tokenize.verify import Check, Mode, verify_order
 
 
@@ -40,6 +41,7 @@ def _stage_checks(chain: Chain, *, hashes: bool) -> Iterator[Check]:
                 manifest.counts.check(f"{step.name}/{shard.name}")
             except ConservationError as error:
                 problems.append(str(error))
+            problems += _score_problems(chain, index, manifest)
             files += len(manifest.files)
             if hashes:
                 problems += _hash_problems(chain, index, manifest)
@@ -51,6 +53,14 @@ def _stage_checks(chain: Chain, *, hashes: bool) -> Iterator[Check]:
             f" + {sum(t.documents for t in total.quarantined.values())} quarantined; {files} files"
         )
         yield Check(f"stage {step.name}", not problems, detail)
+
+
+def _score_problems(chain: Chain, index: int, manifest: ShardManifest) -> list[str]:
+    """Every document that entered a stage that judges by scores must have a row of scores."""
+    entry = manifest.files.get("scores")
+    rows = entry.rows if entry is not None else 0 if chain.names[index] in scored_stages(chain) else None
+    into = manifest.counts.into.documents
+    return [] if rows in (None, into) else [f"{manifest.shard}: {into} documents in, but scores of {rows}"]
 
 
 def _hash_problems(chain: Chain, index: int, manifest: ShardManifest) -> list[str]:

@@ -7,7 +7,7 @@ whatever ran before in the process. It never loses a document: every row comes o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 import pyarrow as pa
@@ -34,6 +34,8 @@ class DocumentStage(ABC, Generic[ConfigT]):
     output_schema: schema of kept rows, or None when it is that of the input.
     edits_text: whether kept rows may differ from the input rows; a stage that neither edits text nor changes the schema
         only filters, and its output need not be stored (it is its input without the removals).
+    expected_share: for a rule, the largest share (0..1) of the stage's input that it removes from a normal crawl; more
+        is worth a warning (pipeline/alarms.py). Rules that are not named have no band.
     """
 
     name: ClassVar[str]
@@ -42,6 +44,7 @@ class DocumentStage(ABC, Generic[ConfigT]):
     packages: ClassVar[tuple[str, ...]] = ()
     output_schema: ClassVar[pa.Schema | None] = None
     edits_text: ClassVar[bool] = False
+    expected_share: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

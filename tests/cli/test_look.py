@@ -13,7 +13,7 @@ STAGES = DOCUMENT_STAGES + CORPUS_STEPS
 
 def test_status_has_the_documented_shape(mill: Mill, finished_run: Path) -> None:
     body = mill("status", finished_run, "--json").json
-    assert set(body) == {"run", "recipe", "state", "stages"}
+    assert set(body) == {"run", "recipe", "state", "stages", "warnings"}
     assert (body["recipe"], body["state"]) == ("quickstart", "done")
     assert [s["name"] for s in body["stages"]] == STAGES + PRODUCTS
     for stage in body["stages"]:
@@ -74,7 +74,7 @@ def test_explain_a_page_that_each_stage_removed(mill: Mill, finished_run: Path) 
         if not removed:
             continue
         body = mill("explain", finished_run, removed[0]["doc_id"], "--json").json
-        assert set(body) == {"doc_id", "url", "stages", "steps"}
+        assert set(body) == {"doc_id", "url", "stages", "steps", "scores"}
         assert body["url"] == removed[0]["url"]
         last = body["stages"][-1]
         assert {"stage", "outcome", "rule", "value", "threshold", "twin"} <= set(last)
@@ -148,3 +148,17 @@ def test_mistakes_of_the_user_end_with_code_2_and_a_remedy(
     assert result.err.startswith("error: ")
     assert remedy in result.err.partition("remedy: ")[2]
     assert "Traceback" not in result.err
+
+
+def test_explain_tells_scores_and_how_near_they_were(mill: Mill, finished_run: Path) -> None:
+    row = sample_runs.rows(finished_run, "repetition", "removed")[0]
+    body = mill("explain", finished_run, row["doc_id"], "--json").json
+    assert set(body["scores"]) == {"language", "repetition"}
+    told = body["scores"]["repetition"]
+    assert told["values"][row["rule"]] == row["value"]
+    (rule,) = [rule for rule in told["rules"] if rule["rule"] == row["rule"]]
+    assert (rule["value"], rule["limit"], rule["breaks"]) == (row["value"], row["threshold"], True)
+    assert rule["distance"] == pytest.approx((row["value"] - row["threshold"]) / row["threshold"])
+    shown = mill("explain", finished_run, row["doc_id"], "--scores").out
+    assert "breaks it" in shown
+    assert "breaks it" not in mill("explain", finished_run, row["doc_id"]).out

@@ -1,0 +1,123 @@
+"""Warnings about rules that remove more than a normal crawl would lose to them. They change no result and no exit code.
+
+The band of a rule is `expected_share` of its stage, or what the recipe says under `expected`; null there: no warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from corpusmill.core.artifacts import Counts
+from corpusmill.core.errors import InternalError
+from corpusmill.pipeline.chain import Chain
+from corpusmill.pipeline.registry import DOCUMENT_STAGES
+from corpusmill.pipeline.scores import scored_stages
+
+Expected = Mapping[str, Mapping[str, float | None]]  # stage -> rule -> largest share of the stage's input
+
+_LEAST_DOCUMENTS: Final = 200  # shares of fewer say little
+_SHARDS_READ: Final = 8  # so many tell the median value of what was removed
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A rule outside its band; with rule "" a stage that left nothing.
+
+    share: of the stage's input, 0..1; expected: the band. value: median of what was removed; threshold: it was judged
+    by; both None for rules without a number. setting: the recipe key to look at.
+    """
+
+    stage: str
+    rule: str
+    documents_in: int
+    removed: int
+    share: float
+    expected: float | None
+    value: float | None
+    threshold: float | None
+    setting: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `status --json` and of the event log."""
+        return asdict(self)
+
+
+def alarms(chain: Chain, index: int, counts: Counts, expected: Expected) -> list[Alarm]:
+    """Warnings about step `index`, which is committed and has `counts`; the largest share first."""
+    name = chain.names[index]
+    bands: dict[str, float | None] = dict(_stage_bands(chain, index))
+    bands.update(expected.get(name, {}))
+    into = counts.into.documents
+    found = []
+    for rule, tally in sorted(counts.removed.items(), key=lambda item: -item[1].documents):
+        band = bands.get(rule)
+        if band is not None and into >= _LEAST_DOCUMENTS and tally.documents > band * into:
+            found.append(_rule_alarm(chain, index, rule, into, tally.documents, band))
+    if into and not counts.kept.documents:
+        message = (
+            f"{name} left nothing of {into:,} documents; corpusmill status {chain.run} shows the rules, "
+            f"corpusmill removed {chain.run} --stage {name} the documents"
+        )
+        gone = sum(tally.documents for tally in counts.removed.values())
+        found.append(Alarm(name, "", into, gone, gone / into, None, None, None, f"stages.{name}", message))
+    return found
+
+
+def _stage_bands(chain: Chain, index: int) -> Mapping[str, float]:
+    name = chain.names[index]
+    return DOCUMENT_STAGES[name].expected_share if name in DOCUMENT_STAGES else {}
+
+
+def _rule_alarm(chain: Chain, index: int, rule: str, into: int, removed: int, band: float) -> Alarm:
+    name = chain.names[index]
+    value, threshold = _numbers(chain, index, rule)
+    key = _setting(chain, index, rule)
+    setting = f"stages.{name}.{key}" if key else f"stages.{name}"
+    share = removed / into
+    judged = "" if value is None else f", median value {value:.4g}, threshold {threshold:.4g}"
+    near = "" if value is None else " --near-threshold"
+    parts = [
+        f"{name} removed {100 * share:.1f} % of {into:,} documents under {rule}{judged}; expected are at most "
+        f"{100 * band:g} %. Look at {setting}",
+        f"corpusmill removed {chain.run} --stage {name} --rule {rule}{near}",
+    ]
+    if key:
+        parts.append(f"corpusmill tune {chain.run} --set {setting}=...")
+    parts.append(f"if it is right: expected.{name}.{rule} in the recipe")
+    return Alarm(name, rule, into, removed, share, band, value, threshold, setting, "\n    ".join(parts))
+
+
+def _numbers(chain: Chain, index: int, rule: str) -> tuple[float | None, float | None]:
+    """Median value and threshold of what the rule removed in the first shards that have any."""
+    rows = []
+    for shard in chain.shards:
+        manifest = chain.folder(index).manifest(shard.name)
+        if manifest is not None and rule in manifest.counts.removed:
+            table = chain.folder(index).read("removed", shard.name, ["rule", "value", "threshold"])
+            rows.append(table.filter(pa.compute.equal(table.column("rule"), rule)))
+        if len(rows) == _SHARDS_READ:
+            break
+    if not rows:
+        raise InternalError("a rule is counted that removed nothing", where=f"{chain.names[index]}/{rule}")
+    table = pa.concat_tables(rows)
+    judged = table.filter(table.column("threshold").is_valid())
+    if judged.num_rows == 0:
+        return None, None
+    medians = [float(np.quantile(judged.column(n).to_numpy(), 0.5, method="lower")) for n in ("value", "threshold")]
+    return medians[0], medians[1]
+
+
+def _setting(chain: Chain, index: int, rule: str) -> str:
+    """The key of the stage's config that sets the limit of `rule`; "" if none does."""
+    stage = scored_stages(chain).get(chain.names[index])
+    if stage is None:
+        return ""
+    language = dict(chain.steps[chain.index("language")].config).get("languages") or {}
+    bounds = [bound for code in ("en", *language) for bound in stage.bounds(code)]
+    return next((bound.setting for bound in bounds if bound.rule == rule), "")
