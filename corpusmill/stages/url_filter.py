@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from os.path import commonprefix
 from pathlib import Path
 from typing import Annotated, NamedTuple
 from urllib.parse import unquote
@@ -86,9 +88,8 @@ class UrlRules:
 
     def __init__(self, config: UrlFilterConfig) -> None:
         self.blocked = config.block_lists().table() if config.blocklists else KeyTable([])
-        squeezed = {_squeeze(_fold(word)) for word in lines(config.word_file("strict"))} - {""}
-        self._strict = sorted(squeezed, key=lambda word: (-len(word), word))
-        self._strict_pattern = re.compile("|".join(map(re.escape, self._strict)))
+        strict = {_squeeze(_fold(word)) for word in lines(config.word_file("strict"))} - {""}
+        self._strict = re.compile(_pattern(strict) if strict else "(?!)")
         self._hard = frozenset(map(_fold, lines(config.word_file("hard"))))
         forms = (_fold(line).split() for line in lines(config.word_file("soft")))
         self._soft = {form: line[0] for line in forms for form in line}
@@ -96,7 +97,7 @@ class UrlRules:
         curated = lines(config.word_file("curated")) if config.curated_sources else ()
         self._curated = frozenset(urls.host(f"http://{domain}") for domain in curated)
         self._curated_keys = KeyTable(keys_of(list(self._curated)))
-        self._word_keys = word_keys(self._strict, self._hard, self._soft, self._min_soft_words)
+        self._word_keys = word_keys(strict, self._hard, self._soft, self._min_soft_words)
 
     def matches(self, url_column: pa.ChunkedArray) -> list[tuple[int, Match]]:
         """Row number and match of every URL that breaks a rule, in row order; the same as `match` of each."""
@@ -127,11 +128,8 @@ class UrlRules:
 
     def _worded(self, text: str) -> Match | None:
         found = _WORD.findall(text)
-        joined = "".join(found)
-        # Far faster than the pattern, which is left to say which word begins first, and of those the longest.
-        if any(word in joined for word in self._strict):
-            strict = self._strict_pattern.search(joined)
-            assert strict is not None
+        strict = self._strict.search("".join(found))
+        if strict:
             return Match("strict_word", strict.group())
         hard = next((w for w in found if w in self._hard), None)
         if hard:
@@ -157,6 +155,18 @@ def _fold(text: str) -> str:
 def _squeeze(text: str) -> str:
     """The letters and digits of `text`."""
     return "".join(_WORD.findall(text))
+
+
+def _pattern(words: Collection[str]) -> str:
+    """A regular expression for any of `words`, the longest where several begin at one place.
+
+    A trie: many times faster than to try one word after the other.
+    """
+    prefix = commonprefix(list(words))  # noqa: RUF071 (characters are meant)
+    rests = groupby(sorted(word[len(prefix) :] for word in words if word != prefix), lambda rest: rest[0])
+    branches = "|".join(_pattern(list(group)) for _, group in rests)
+    end = "?" if prefix in words else ""
+    return re.escape(prefix) + (f"(?:{branches}){end}" if branches else "")
 
 
 class UrlFilterStage(DocumentStage[UrlFilterConfig]):

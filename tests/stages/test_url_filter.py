@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from corpusmill.core import documents
 from corpusmill.core.errors import ConfigError
 from corpusmill.core.urls import normalise
-from corpusmill.stages.url_filter import Match, UrlFilterConfig, UrlFilterStage, UrlRules
+from corpusmill.stages.url_filter import Match, UrlFilterConfig, UrlFilterStage, UrlRules, _pattern
 from corpusmill.stages.url_lists import lines
 
 
@@ -221,6 +222,13 @@ def test_forms_of_a_word_count_once(tmp_path: Path) -> None:
     found = UrlRules(UrlFilterConfig(strict_list="", hard_list="", soft_list=str(path)))
     assert found.match("http://e.com/ape/apes") is None
     assert found.match("http://e.com/APES-bear") == Match("soft_words", "ape, bear", 2)
+
+
+@given(st.sets(st.text("abあ1", min_size=1, max_size=5), min_size=1, max_size=8), st.text("abあ1", max_size=20))
+def test_the_strict_word_that_begins_first_and_of_those_the_longest(words: set[str], text: str) -> None:
+    found = re.search(_pattern(words), text)
+    held = [(text.index(word), -len(word), word) for word in words if word in text]
+    assert (found.group() if found else None) == (min(held)[2] if held else None)
 
 
 def test_an_entry_without_letters_is_no_strict_word(tmp_path: Path) -> None:
