@@ -11,9 +11,9 @@ import threading
 from collections import OrderedDict
 from functools import cached_property
 
-from corpusmill.core import characters, words
+from corpusmill.core import characters, segments, tokens, word_break, words
 from corpusmill.core.characters import Classes
-from corpusmill.core.hashing import UInt64Array
+from corpusmill.core.hashing import Int64Array, UInt64Array
 from corpusmill.core.words import CodePoints, Spans
 
 
@@ -42,12 +42,42 @@ class Text:
     @cached_property
     def words(self) -> Spans:
         """Words by the definition of core/words.py."""
-        return words.words(self.string, self.language)
+        return self._words[0]
 
     @cached_property
     def word_hashes(self) -> UInt64Array:
         """Hash of every word, uint64 (k,)."""
-        return self.words.hashes(self.points)
+        return self._words[1]
+
+    @cached_property
+    def _words(self) -> tuple[Spans, UInt64Array]:
+        if words.writes_spaces(self.language):
+            starts, ends, hashes = segments.whitespace_words(self.points)
+            return Spans(starts, ends), hashes
+        found = words.words(self.string, self.language)
+        return found, found.hashes(self.points)
+
+    @cached_property
+    def spaced_words(self) -> Spans:
+        """What stands between whitespace, in any language."""
+        if words.writes_spaces(self.language):
+            return self.words
+        return Spans(*segments.whitespace_words(self.points)[:2])
+
+    @cached_property
+    def unicode_words(self) -> Spans:
+        """Words of UAX #29 that begin with a letter or digit (core/word_break.py), in any language."""
+        return Spans(*word_break.words(self.points, characters.table()))
+
+    @cached_property
+    def tokens(self) -> Spans:
+        """Words with punctuation split off (core/tokens.py); `words` where the language writes no spaces."""
+        return Spans(*tokens.tokens(self.points)) if words.writes_spaces(self.language) else self.words
+
+    @cached_property
+    def token_hashes(self) -> UInt64Array:
+        """Hash of every token, uint64 (k,)."""
+        return self.tokens.hashes(self.points)
 
     @cached_property
     def bare_words(self) -> Spans:
@@ -57,17 +87,27 @@ class Text:
     @cached_property
     def lines(self) -> Spans:
         """Lines that are not blank, without the whitespace around them."""
-        return words.lines(self.string)
+        return Spans(*self._lines[:2])
+
+    @cached_property
+    def line_hashes(self) -> UInt64Array:
+        """Hash of every line, uint64 (k,)."""
+        return self._lines[2]
+
+    @cached_property
+    def _lines(self) -> tuple[Int64Array, Int64Array, UInt64Array]:
+        found: tuple[Int64Array, Int64Array, UInt64Array] = segments.lines(self.points)
+        return found
 
     @cached_property
     def paragraphs(self) -> Spans:
         """Runs of text between empty lines, without the whitespace around them."""
-        return words.paragraphs(self.string)
+        return Spans(*segments.paragraphs(self.points))
 
     @cached_property
     def sentences(self) -> Spans:
         """Runs up to sentence-final punctuation or a line break."""
-        return words.sentences(self.string)
+        return Spans(*segments.sentences(self.points))
 
 
 class _Memory(threading.local):

@@ -1,7 +1,9 @@
-"""Kernels for repeated n-grams over word hashes and word lengths; no strings are made.
+"""Kernels for repeated n-grams and repeated items over hashes and lengths; no strings are made.
 
-An n-gram is known by a 64-bit hash of its n word hashes in order, so "a bc" and "ab c" are different. Two n-grams of
-one document that differ are taken for one with a chance of about k^2 / 2^65 (k words: 10^-13 for 2,000 words).
+Only an n-gram whose two (n-1)-grams both occur more than once can occur more than once itself, so every n looks at the
+positions that the one before left over: in running text a few in a hundred. A pair of words is known by a 64-bit hash
+of its words' hashes in order, so "a bc" and "ab c" are different; longer n-grams by the pair of their parts. Two
+n-grams of one document that differ are taken for one with a chance of about k^2 / 2^65 (k words: 10^-13 for 2,000).
 """
 
 from __future__ import annotations
@@ -12,87 +14,238 @@ import numpy.typing as npt
 
 from corpusmill.core.hashing import Int64Array, UInt64Array, mix64
 
+# How repeated n-grams are counted; see `ngram_characters`.
+COPIES, ALL_OCCURRENCES, FIRST_TOP = 0, 1, 2
+
 _FIRST_SIZE, _FIRST_DUPLICATE_SIZE, _LAST_SIZE = 2, 5, 10  # top n-grams: 2, 3, 4; duplicate n-grams: 5..10
 _STEP = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: makes the hash of a gram depend on the order of its words
+_BASE = np.uint64(0xD1342543DE82EF95)  # of the polynomial hash of joined words: odd
+
+
+@numba.njit(cache=True, inline="always")
+def _table_size(items: int) -> int:
+    size = 16
+    while size < 2 * items:
+        size *= 2
+    return size
+
+
+@numba.njit(cache=True, inline="always")
+def _find(slots: npt.NDArray[np.int32], keys: UInt64Array, mask: np.uint64, key: np.uint64, at: np.uint64) -> np.uint64:
+    """The slot of `key` in an open-addressing table, from slot `at` on: where it is or where it belongs."""
+    while slots[at] >= 0 and keys[at] != key:
+        at = (at + np.uint64(1)) & mask
+    return at
 
 
 @numba.njit(cache=True, nogil=True)
-def ngram_characters(hashes: UInt64Array, lengths: Int64Array) -> Int64Array:
-    """Characters that repeated n-grams cover, for n = 2..10. Every character counts once, however n-grams overlap.
+def ngram_characters(hashes: UInt64Array, lengths: Int64Array, reading: int = COPIES) -> Int64Array:
+    """Characters that repeated n-grams cover, for n = 2..10.
 
-    n = 2, 3, 4: characters inside the occurrences of the most frequent n-gram, 0 if none occurs twice; of several
-    equally frequent ones, that which covers the most characters.
-    n = 5..10: characters inside n-grams that occurred before in the document (the first occurrence is not counted).
+    reading:
+        COPIES: every character counts once, however n-grams overlap. n = 2, 3, 4: characters inside the occurrences of
+            the most frequent n-gram, 0 if none occurs twice; of several equally frequent ones, that which covers the
+            most. n = 5..10: characters inside n-grams that occurred before (the first occurrence is not counted).
+        ALL_OCCURRENCES: n = 2, 3, 4: occurrences of the most frequent n-gram times its characters, 0 if none occurs
+            twice; of several equally frequent ones, the longest. n = 5..10: characters inside n-grams that occur at
+            least twice, the first occurrence too, every character once.
+        FIRST_TOP: n = 2, 3, 4: occurrences of the most frequent n-gram times its characters with one more between two
+            words, even if it occurs once; of several equally frequent ones, the first. n = 5..10: 0.
 
     Args:
         hashes: uint64 (k,), one a word.
         lengths: int64 (k,), code points of each word.
 
     Returns:
-        int64 (9,), code points, entry i for n = i + 2; each between 0 and lengths.sum().
+        int64 (9,), code points, entry i for n = i + 2.
     """
     num_words = len(hashes)
     covered = np.zeros(_LAST_SIZE - _FIRST_SIZE + 1, dtype=np.int64)
+    last_size = min(num_words, _LAST_SIZE if reading != FIRST_TOP else _FIRST_DUPLICATE_SIZE - 1)
+    if last_size < _FIRST_SIZE:
+        return covered
     before = np.zeros(num_words + 1, dtype=np.int64)  # characters in the words before word i
     for i in range(num_words):
         before[i + 1] = before[i] + lengths[i]
+    if reading == FIRST_TOP:
+        for n in range(_FIRST_SIZE, last_size + 1):
+            covered[n - _FIRST_SIZE] = before[n] + n - 1
 
-    table_size = 16
-    while table_size < 2 * num_words:
-        table_size *= 2
-    mask = np.uint64(table_size - 1)
-    table = np.empty(table_size, dtype=np.int64)  # open addressing: where the n-gram of this slot first began, or -1
-    grams = hashes.copy()  # grams[i]: hash of the n words from word i on
-    count = np.empty(num_words, dtype=np.int64)  # by first occurrence
+    size = _table_size(num_words)
+    slots = np.empty(size, dtype=np.int32)  # open addressing: where the n-gram of this slot first began, or -1
+    keys = np.empty(size, dtype=np.uint64)
+    first = np.full(num_words + 1, -1, dtype=np.int32)  # first occurrence of the n-gram at i; -1: occurs once, or none
+    count = np.empty(num_words, dtype=np.int32)  # by first occurrence
     inside = np.empty(num_words, dtype=np.int64)  # characters covered, by first occurrence
-    end = np.empty(num_words, dtype=np.int64)  # word after the last occurrence, by first occurrence
+    end = np.empty(num_words, dtype=np.int32)  # word after the last occurrence, by first occurrence
+    at = np.empty(num_words, dtype=np.int32)  # positions of n-grams that may occur twice, ascending
+    grams = np.empty(num_words, dtype=np.uint64)  # the n-grams at these positions
+    num_open = num_words - 1
+    for i in range(num_open):
+        at[i] = i
+        grams[i] = mix64((hashes[i] + _STEP) ^ hashes[i + 1])
 
-    for n in range(_FIRST_SIZE, min(_LAST_SIZE, num_words) + 1):
-        table[:] = -1
-        frontier = 0  # word after the last one that a repeated n-gram covers
-        for i in range(num_words - n + 1):
-            gram = mix64((grams[i] + _STEP) ^ hashes[i + n - 1])
-            grams[i] = gram
-            slot = gram & mask
-            while table[slot] >= 0 and grams[table[slot]] != gram:
-                slot = (slot + np.uint64(1)) & mask
-            first = table[slot]
-            if first < 0:
-                table[slot] = i
+    for n in range(_FIRST_SIZE, last_size + 1):
+        if n > _FIRST_SIZE:
+            still = 0
+            for j in range(num_open):
+                i = at[j]
+                if first[i + 1] >= 0:
+                    at[still] = i
+                    grams[still] = (np.uint64(first[i]) << np.uint64(32)) | np.uint64(first[i + 1])
+                    still += 1
+                else:
+                    first[i] = -1
+            num_open = still
+        size = _table_size(num_open)
+        mask = np.uint64(size - 1)
+        slots[:size] = -1
+        for j in range(num_open):
+            i, gram = at[j], grams[j]
+            slot = _find(slots, keys, mask, gram, (gram if n == _FIRST_SIZE else mix64(gram)) & mask)
+            if slots[slot] < 0:
+                slots[slot], keys[slot] = i, gram
+                first[i] = i
                 count[i] = 1
-                inside[i] = before[i + n] - before[i]
-                end[i] = i + n
-            elif n < _FIRST_DUPLICATE_SIZE:
-                count[first] += 1
-                inside[first] += before[i + n] - before[max(i, end[first])]
-                end[first] = i + n
             else:
-                covered[n - _FIRST_SIZE] += before[i + n] - before[max(i, frontier)]
-                frontier = i + n
+                first[i] = slots[slot]
+                count[slots[slot]] += 1
+        still = 0
+        for j in range(num_open):
+            i = at[j]
+            if count[first[i]] > 1:
+                at[still] = i
+                still += 1
+            else:
+                first[i] = -1
+        num_open = still
+        if num_open == 0:
+            break
         if n < _FIRST_DUPLICATE_SIZE:
-            covered[n - _FIRST_SIZE] = _most_frequent(table, count, inside)
+            covered[n - _FIRST_SIZE] = _top(n, at[:num_open], first, count, inside, end, before, reading)
+        else:
+            frontier = 0  # word after the last one that a counted n-gram covers
+            for j in range(num_open):
+                i = at[j]
+                if reading == ALL_OCCURRENCES or first[i] != i:
+                    covered[n - _FIRST_SIZE] += before[i + n] - before[max(i, frontier)]
+                    frontier = i + n
     return covered
 
 
 @numba.njit(cache=True, nogil=True)
-def _most_frequent(table: Int64Array, count: Int64Array, inside: Int64Array) -> int:
+def _top(
+    n: int,
+    at: npt.NDArray[np.int32],
+    first: npt.NDArray[np.int32],
+    count: npt.NDArray[np.int32],
+    inside: Int64Array,
+    end: npt.NDArray[np.int32],
+    before: Int64Array,
+    reading: int,
+) -> int:
+    """Characters of the most frequent n-gram; `at`: where the n-grams are that occur twice or more."""
+    for i in at:
+        f = first[i]
+        if i == f:
+            inside[f] = before[i + n] - before[i]
+        elif reading == COPIES:
+            inside[f] += before[i + n] - before[max(i, end[f])]
+        end[f] = i + n
     most = 1
     characters = 0
-    for first in table:
-        if first < 0 or count[first] < 2:
-            continue
-        if count[first] > most or (count[first] == most and inside[first] > characters):
-            most = count[first]
-            characters = inside[first]
-    return characters
+    for f in at:
+        if first[f] == f and (
+            count[f] > most or (count[f] == most and reading != FIRST_TOP and inside[f] > characters)
+        ):
+            most = count[f]
+            characters = inside[f]
+        # equally frequent ones come in the order of their first occurrence: the first stays
+    if reading == COPIES:
+        return characters
+    return most * (characters + (n - 1 if reading == FIRST_TOP else 0))
 
 
-def duplicates(hashes: UInt64Array, lengths: Int64Array) -> tuple[int, int]:
-    """Items (lines, paragraphs) that are copies of an earlier one: how many, and their characters.
+@numba.njit(cache=True, nogil=True)
+def greedy_ngram_characters(
+    points: npt.NDArray[np.uint32], starts: Int64Array, ends: Int64Array, smallest: int, largest: int
+) -> Int64Array:
+    """Characters in n-grams that a greedy scan finds to be copies, for n = smallest..largest.
+
+    The scan goes from word to word; at an n-gram it has met before it counts its characters and goes n words on.
+    N-grams are compared as their words joined by nothing: "a bc" is "ab c".
+
+    Args:
+        points: uint32 (n,), UTF-32 of the text.
+        starts, ends: int64 (k,), the words.
+
+    Returns:
+        int64 (largest - smallest + 1,), code points.
+    """
+    num_words = len(starts)
+    covered = np.zeros(largest - smallest + 1, dtype=np.int64)
+    before = np.zeros(num_words + 1, dtype=np.int64)  # characters in the words before word i
+    joined = np.zeros(num_words + 1, dtype=np.uint64)  # polynomial hash of these characters
+    longest = 0  # characters of the longest n-gram
+    for i in range(num_words):
+        state = joined[i]
+        for j in range(starts[i], ends[i]):
+            state = state * _BASE + mix64(np.uint64(points[j]) + _STEP)
+        joined[i + 1] = state
+        before[i + 1] = before[i] + ends[i] - starts[i]
+        longest = max(longest, before[i + 1] - before[max(0, i + 1 - largest)])
+    powers = np.empty(longest + 1, dtype=np.uint64)
+    powers[0] = 1
+    for i in range(longest):
+        powers[i + 1] = powers[i] * _BASE
+
+    size = _table_size(num_words)
+    mask = np.uint64(size - 1)
+    slots = np.empty(size, dtype=np.int32)
+    keys = np.empty(size, dtype=np.uint64)
+    for n in range(smallest, min(largest, num_words) + 1):
+        slots[:] = -1
+        i = 0
+        while i <= num_words - n:
+            characters = before[i + n] - before[i]
+            gram = mix64(joined[i + n] - joined[i] * powers[characters] + np.uint64(characters) * _STEP)
+            slot = _find(slots, keys, mask, gram, gram & mask)
+            if slots[slot] < 0:
+                slots[slot], keys[slot] = i, gram
+                i += 1
+            else:
+                covered[n - smallest] += characters
+                i += n
+    return covered
+
+
+@numba.njit(cache=True, nogil=True)
+def duplicates(hashes: UInt64Array, lengths: Int64Array, reading: int = COPIES) -> tuple[int, int]:
+    """Items (lines, paragraphs) that are repeated: how many, and their characters.
+
+    reading: COPIES: those that are copies of an earlier one; ALL_OCCURRENCES: those that occur twice or more.
 
     Args:
         hashes: uint64 (k,), one an item.
         lengths: int64 (k,), code points of each item.
     """
-    first: npt.NDArray[np.intp] = np.unique(hashes, return_index=True)[1]
-    return len(hashes) - len(first), int(lengths.sum() - lengths[first].sum())
+    size = _table_size(len(hashes))
+    mask = np.uint64(size - 1)
+    slots = np.full(size, -1, dtype=np.int32)
+    keys = np.empty(size, dtype=np.uint64)
+    repeated = np.zeros(len(hashes), dtype=np.bool_)  # by first occurrence
+    items = 0
+    characters = 0
+    for i in range(len(hashes)):
+        slot = _find(slots, keys, mask, hashes[i], hashes[i] & mask)
+        first = slots[slot]
+        if first < 0:
+            slots[slot], keys[slot] = i, hashes[i]
+            continue
+        if reading == ALL_OCCURRENCES and not repeated[first]:
+            repeated[first] = True
+            items += 1
+            characters += lengths[first]
+        items += 1
+        characters += lengths[i]
+    return items, characters

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from reference_rules import reference_scores
 from stage_tables import check_conservation, documents_of, gold_texts, japanese_news, made_bad_pages
 
-from corpusmill.core import words
-from corpusmill.stages.quality import BULLETS, RULES, Quality, QualityConfig, StopWords, scores, verdict
+from corpusmill.core.text import Text
+from corpusmill.stages.quality import RULES, Quality, QualityConfig, Variant
+from corpusmill.stages.quality_scores import BULLETS
 
 DEFAULT = QualityConfig()
 ENGLISH = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -40,22 +41,12 @@ TEXTS = st.text() | st.lists(
 ).map(" ".join)
 
 
-def reference_scores(text: str, language: str, stop_words: tuple[str, ...]) -> dict[str, float]:
-    """The definitions, with lists of strings."""
-    tokens = text.split() if words.writes_spaces(language) else words.words(text, language).texts(text)
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    num_words, num_lines = len(tokens) or 1, len(lines) or 1
-    inner = {re.sub(r"^[\W_]+|[\W_]+$", "", token) for token in tokens}
-    return {
-        "words": len(tokens),
-        "mean_word_length": sum(map(len, tokens)) / num_words,
-        "hash_ratio": len(re.findall("[#＃]", text)) / num_words,
-        "ellipsis_ratio": len(re.findall(r"\.\.\.+|…+", text)) / num_words,
-        "bullet_lines": sum(line.startswith(tuple(BULLETS)) for line in lines) / num_lines,
-        "ellipsis_lines": sum(line.endswith(("...", "…")) for line in lines) / num_lines,
-        "alphabetic_words": sum(any(map(str.isalpha, token)) for token in tokens) / num_words,
-        "stop_words": sum(bool({word, word.capitalize(), word.upper()} & inner) for word in stop_words),
-    }
+VARIANTS: tuple[Variant, ...] = ("paper", "datatrove", "dclm")
+
+
+def scores(text: str, language: str = "en", variant: Variant = "paper", **config: Any) -> dict[str, float]:
+    stage = Quality(QualityConfig(variant=variant, **config))
+    return dict(zip(stage.score_names, stage.measure(Text(text, language)).scores, strict=True))
 
 
 def removed_by(text: str, language: str = "en", **config: Any) -> str | None:
@@ -124,9 +115,21 @@ def test_at_the_limit_a_document_stays_beyond_it_goes(rule: str, value: float, i
 
 def test_limits_are_the_published_ones() -> None:
     limits = [DEFAULT.limit(limit, "en") for _, _, limit in RULES]
-    assert limits == [50, 100_000, 3, 10, 0.1, 0.1, 0.9, 0.3, 0.8, 2]
+    assert limits == [50, 100_000, 3, 10, 0.1, 0.1, None, 0.9, 0.3, 0.8, 2]
     assert DEFAULT.stop_words["en"] == ENGLISH
-    assert [DEFAULT.limit(limit, "ja") for _, _, limit in RULES] == [50, 100_000, 1, 6, 0.1, 0.1, 0.9, 0.3, 0.759, 2]
+    assert [DEFAULT.limit(limit, "ja") for _, _, limit in RULES] == [
+        50,
+        100_000,
+        1,
+        6,
+        0.1,
+        0.1,
+        None,
+        0.9,
+        0.3,
+        0.759,
+        2,
+    ]
     assert [DEFAULT.limit(limit, "zh") for _, _, limit in RULES][2] is None
 
 
@@ -166,7 +169,7 @@ def test_ellipses_are_counted_by_their_runs() -> None:
     ],
 )
 def test_stop_words_are_distinct_whole_words(text: str, held: int) -> None:
-    assert scores(text, "en", StopWords(ENGLISH))["stop_words"] == held
+    assert scores(text)["stop_words"] == held
 
 
 def test_stop_words_are_asked_for_where_there_is_a_list() -> None:
@@ -181,7 +184,7 @@ def test_stop_words_are_asked_for_where_there_is_a_list() -> None:
 def test_japanese_prose_stays_and_a_list_of_nouns_goes() -> None:
     prose = "私は昨日、東京の大きな図書館で古い本を読みました。とても静かな場所でしたが、人は多かったです。" * 3
     assert removed_by(prose, "ja") is None
-    assert scores(prose, "ja", StopWords(DEFAULT.stop_words["ja"]))["stop_words"] >= 6
+    assert scores(prose, "ja")["stop_words"] >= 6
     assert removed_by("文化番組方法経済料理旅行方法意味音楽。" * 10, "ja") == "stop_words"
     assert removed_by(prose, "en") == "words_min"
 
@@ -202,30 +205,110 @@ def test_wrong_configs_are_refused(config: dict[str, Any]) -> None:
 
 
 @settings(max_examples=200)
-@given(TEXTS)
-def test_scores_equal_the_definitions(text: str) -> None:
-    assert scores(text, "en", StopWords(ENGLISH)) == pytest.approx(reference_scores(text, "en", ENGLISH))
+@given(TEXTS, st.sampled_from(VARIANTS))
+def test_scores_equal_the_definitions(text: str, variant: Variant) -> None:
+    assert scores(text, "en", variant) == pytest.approx(
+        reference_scores("quality", text, "en", variant), rel=0, abs=0, nan_ok=True
+    )
 
 
 @settings(max_examples=40)
-@given(TEXTS, st.sampled_from(["ja", "zh"]))
-def test_scores_equal_the_definitions_without_spaces(text: str, language: str) -> None:
-    listed = DEFAULT.stop_words["ja"]
-    assert scores(text, language, StopWords(listed)) == pytest.approx(reference_scores(text, language, listed))
+@given(TEXTS, st.sampled_from(["ja", "zh"]), st.sampled_from(VARIANTS))
+def test_scores_equal_the_definitions_without_spaces(text: str, language: str, variant: Variant) -> None:
+    assert scores(text, language, variant) == pytest.approx(
+        reference_scores("quality", text, language, variant), rel=0, abs=0, nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "x" * 1_000_000])
-def test_texts_of_no_or_one_word(text: str) -> None:
-    assert removed_by(text) == "words_min"
-    assert verdict(scores(text, "en"), "en", QualityConfig(min_words=0)) is not None
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_texts_of_no_or_one_word(text: str, variant: Variant) -> None:
+    assert removed_by(text, variant=variant) == "words_min"
+    assert removed_by(text, variant=variant, min_words=0) is not None
 
 
-def test_scores_of_real_pages_equal_the_definitions(shared_crawl: Path) -> None:
-    pages = [*gold_texts(shared_crawl, every=9), *((text, "ja") for text in japanese_news(shared_crawl, 40))]
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ten_megabytes_take_linear_time(variant: Variant) -> None:
+    for text in ("a b #.\n" * 1_500_000, "'." * 5_000_000):
+        assert scores(text, "en", variant)["words"] >= 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_lone_surrogates_do_no_harm(variant: Variant) -> None:
+    assert scores("a \ud800 b\n\udfff" * 20, "en", variant)["stop_words"] == 0
+
+
+@pytest.mark.parametrize(("variant", "every"), [("paper", 9), ("datatrove", 37), ("dclm", 37)])
+def test_scores_of_real_pages_equal_the_definitions(shared_crawl: Path, variant: Variant, every: int) -> None:
+    pages = [*gold_texts(shared_crawl, every), *((text, "ja") for text in japanese_news(shared_crawl, 360 // every))]
     for text, language in pages:
-        listed = DEFAULT.stop_words.get(language, ())
-        stop_words = StopWords(listed)
-        assert scores(text, language, stop_words) == pytest.approx(reference_scores(text, language, listed))
+        assert scores(text, language, variant) == pytest.approx(
+            reference_scores("quality", text, language, variant), rel=0, abs=0, nan_ok=True
+        )
+
+
+# Variants: what they read otherwise, by hand.
+
+
+def test_punctuation_is_a_word_in_datatrove_and_counts_where_shares_are_asked_for() -> None:
+    found = scores("Well, don't go: it's 5 p.m.!", "en", "datatrove")
+    # Well | , | do | n't | go | : | it | 's | 5 | p.m. | !
+    assert found["words"] == 8
+    assert found["mean_word_length"] == (4 + 2 + 3 + 2 + 2 + 2 + 1 + 4) / 8
+    assert found["alphabetic_words"] == 7 / 11
+
+
+def test_words_of_dclm_begin_with_a_letter_or_digit_after_ascii_whitespace() -> None:
+    found = scores("“Quoted” text\u00a0here (and) 12th -", "en", "dclm")
+    assert found["words"] == 2  # text\u00a0here, 12th
+    assert found["mean_word_length"] == (8 + 4 + 4 + 5 + 4 + 1) / 6
+
+
+def test_ellipses_of_the_variants() -> None:
+    text = "a...... b…… c. . . d . . . . ."
+    assert scores(text, "en", "paper")["ellipsis_ratio"] == 2 / 11
+    assert scores(text, "en", "dclm")["ellipsis_ratio"] == (2 + 2 + 2) / 11
+    # a | ...... | b | …… | c. | . | . | d | . | . | . | . | .
+    assert scores(text, "en", "datatrove")["ellipsis_ratio"] == (2 + 2) / 13
+
+
+def test_bullets_of_the_variants() -> None:
+    lines = "\n".join(f"{bullet} one" for bullet in "•-*●○")
+    assert scores(lines, "en", "paper")["bullet_lines"] == 1
+    assert scores(lines, "en", "dclm")["bullet_lines"] == 4 / 5
+    assert scores(lines, "en", "datatrove")["bullet_lines"] == 2 / 5
+
+
+def test_lines_of_datatrove_may_be_blank() -> None:
+    text = "- one\n\n  - two...\r\nthree \u2026 \x0bfour"
+    assert scores(text, "en", "datatrove")["bullet_lines"] == 2 / 5
+    assert scores(text, "en", "datatrove")["ellipsis_lines"] == 2 / 5
+    assert scores("one . . .\ntwo", "en", "dclm")["ellipsis_lines"] == 1 / 2
+
+
+@pytest.mark.parametrize(
+    ("text", "paper", "datatrove", "dclm"),
+    [
+        ("the the the", 1, 1, 3),
+        ("The THE (the)", 1, 1, 2),
+        ("That, with.", 2, 1, 0),
+        ("tHe wITH", 0, 0, 2),
+    ],
+)
+def test_stop_words_of_the_variants(text: str, paper: int, datatrove: int, dclm: int) -> None:
+    found = [scores(text, "en", variant)["stop_words"] for variant in VARIANTS]
+    assert found == [paper, datatrove, dclm]
+
+
+def test_dclm_judges_hashes_and_ellipses_together() -> None:
+    text = text_of(*STOP, ("#word", 6), ("word...", 6), ("word", 86))
+    assert removed_by(text) is None
+    assert removed_by(text, variant="dclm") == "symbol_ratio"
+    assert removed_by(text, variant="dclm", max_symbol_ratio=0.2) is None
+    assert removed_by(text, max_symbol_ratio=0.1) == "symbol_ratio"
+    config = QualityConfig(variant="dclm")
+    assert (config.max_hash_ratio, config.max_ellipsis_ratio, config.max_symbol_ratio) == (None, None, 0.1)
+    assert QualityConfig.model_validate(config.model_dump()) == config
 
 
 def test_few_main_texts_of_real_pages_are_removed(shared_crawl: Path) -> None:
@@ -264,5 +347,7 @@ def test_the_stage_is_pure_and_loses_nothing() -> None:
     check_conservation(table, first)
     assert first.kept.column("extra").to_pylist() == [0, 3]
     assert stage.process(table.take([2, 0, 3, 1])).removed.sort_by("doc_id") == first.removed.sort_by("doc_id")
-    assert stage.process(table) == first
+    again = stage.process(table)
+    assert (again.kept, again.removed) == (first.kept, first.removed)
+    assert str(again.scores) == str(first.scores)  # NaN is not equal to itself
     check_conservation(table.slice(0, 0), stage.process(table.slice(0, 0)))

@@ -6,14 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ngram_reference import reference
 from pydantic import ValidationError
+from reference_rules import reference_scores
 from stage_tables import check_conservation, documents_of, gold_texts, japanese_news, made_bad_pages
 
-from corpusmill.core import words
 from corpusmill.core.text import Text
-from corpusmill.stages.repetition import RULES, Repetition, RepetitionConfig, Rule
-from corpusmill.stages.repetition import scores as scores_of
+from corpusmill.stages.repetition import RULES, Repetition, RepetitionConfig, Rule, Variant
 
 # Gopher, Table A1; FineWeb-2, jpn_Jpan.
 TABLE_A1 = [0.30, 0.30, 0.20, 0.20, 0.20, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10]
@@ -22,27 +20,12 @@ JAPANESE = [0.328, None, None, None, 0.239, 0.196, 0.172, 0.243, 0.225, 0.207, 0
 DEFAULT = RepetitionConfig()
 
 
-def scores(text: str, language: str) -> dict[Rule, float]:
-    return dict(zip(RULES, scores_of(Text(text, language)), strict=True))
+VARIANTS: tuple[Variant, ...] = ("paper", "datatrove", "dclm")
 
 
-def reference_scores(text: str, language: str) -> list[float]:
-    """The definitions, with lists of strings."""
-
-    def copies(items: list[str]) -> tuple[float, float]:
-        again = [item for i, item in enumerate(items) if item in items[:i]]
-        if not items:
-            return 0, 0
-        return len(again) / len(items), sum(map(len, again)) / sum(map(len, items))
-
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
-    tokens = text.split() if words.writes_spaces(language) else words.words(text, language).texts(text)
-    characters = max(1, sum(map(len, tokens)))
-    line, line_characters = copies(lines)
-    paragraph, paragraph_characters = copies(paragraphs)
-    grams = [reference(tokens, n) / characters for n in range(2, 11)]
-    return [line, paragraph, line_characters, paragraph_characters, *grams]
+def scores(text: str, language: str, variant: Variant = "paper") -> dict[Rule, float]:
+    stage = Repetition(RepetitionConfig(variant=variant))
+    return dict(zip(RULES, stage.measure(Text(text, language)).scores, strict=True))
 
 
 def distinct(number: int, start: int = 0) -> list[str]:
@@ -143,7 +126,9 @@ def test_a_value_given_for_a_language_leaves_its_other_values() -> None:
     assert RepetitionConfig.model_validate_json(config.model_dump_json()) == config
 
 
-@pytest.mark.parametrize("config", [{"dupline": 1}, {RULES[0]: 1.5}, {"languages": {"ja": {"no_rule": 0.5}}}])
+@pytest.mark.parametrize(
+    "config", [{"dupline": 1}, {RULES[0]: 1.5}, {"languages": {"ja": {"no_rule": 0.5}}}, {"variant": "gopher"}]
+)
 def test_wrong_configs_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RepetitionConfig.model_validate(config)
@@ -160,19 +145,20 @@ def test_nothing_repeats_in_nothing_and_in_one_word(text: str, language: str) ->
     assert removed_by(text, language) is None
 
 
-REPETITIVE = st.lists(st.sampled_from(["a", "bb", "ccc", "\n", "\n\n", "日本", "。"]), max_size=80).map(" ".join)
+_PIECES = st.sampled_from(["a", "bb", "ccc", "\n", "\n\n", "日本", "。", "a.", "don't"])
+REPETITIVE = st.lists(_PIECES, max_size=80).map(" ".join) | st.lists(_PIECES, max_size=80).map("".join)
 
 
 @settings(max_examples=200)
-@given(st.text() | REPETITIVE)
-def test_scores_equal_the_definitions(text: str) -> None:
-    assert list(scores(text, "en").values()) == pytest.approx(reference_scores(text, "en"), abs=1e-12)
+@given(st.text() | REPETITIVE, st.sampled_from(VARIANTS))
+def test_scores_equal_the_definitions(text: str, variant: Variant) -> None:
+    assert scores(text, "en", variant) == reference_scores("repetition", text, "en", variant)
 
 
 @settings(max_examples=30)
-@given(REPETITIVE, st.sampled_from(["ja", "zh"]))
-def test_scores_equal_the_definitions_without_spaces(text: str, language: str) -> None:
-    assert list(scores(text, language).values()) == pytest.approx(reference_scores(text, language), abs=1e-12)
+@given(REPETITIVE, st.sampled_from(["ja", "zh"]), st.sampled_from(VARIANTS))
+def test_scores_equal_the_definitions_without_spaces(text: str, language: str, variant: Variant) -> None:
+    assert scores(text, language, variant) == reference_scores("repetition", text, language, variant)
 
 
 @given(st.text() | REPETITIVE)
@@ -180,11 +166,105 @@ def test_scores_are_fractions(text: str) -> None:
     assert all(0 <= score <= 1 for score in scores(text, "en").values())
 
 
+# Variants: what they read otherwise, by hand.
+
+
+def test_dclm_counts_every_occurrence_of_a_repeated_line() -> None:
+    found = scores("ab\n\nab\n\ncdef\n\nab\ngh", "en", "dclm")
+    assert found["duplicate_line_fraction"] == 3 / 5
+    assert found["duplicate_line_character_fraction"] == 6 / 12
+    assert found["duplicate_paragraph_fraction"] == 2 / 4
+    assert found["duplicate_paragraph_character_fraction"] == 4 / 13
+
+
+def test_datatrove_splits_lines_without_stripping_them() -> None:
+    text = "\nab\n ab\n\n\nab\n"  # "", "ab", " ab", "ab", ""; stripped: "ab\n ab", "ab"
+    found = scores(text, "en", "datatrove")
+    assert found["duplicate_line_fraction"] == 2 / 5
+    assert found["duplicate_line_character_fraction"] == 2 / len(text)
+    assert found["duplicate_paragraph_fraction"] == 0
+
+
+def test_tops_of_the_variants() -> None:
+    text = "ha ha ha ha x long words y long words"
+    assert scores(text, "en")["top_2_gram_character_fraction"] == 8 / 28
+    assert scores(text, "en", "dclm")["top_2_gram_character_fraction"] == 3 * 4 / 28
+    assert scores(text, "en", "datatrove")["top_2_gram_character_fraction"] == 3 * 5 / len(text)
+
+
+def test_of_equally_frequent_tops_dclm_takes_the_longest_and_datatrove_the_first() -> None:
+    text = "a b x a b y long words z long words"
+    assert scores(text, "en", "dclm")["top_2_gram_character_fraction"] == 2 * 9 / 25
+    assert scores(text, "en", "datatrove")["top_2_gram_character_fraction"] == 2 * 3 / len(text)
+
+
+def test_a_top_that_occurs_once_counts_in_datatrove_alone() -> None:
+    text = "one two three four"
+    assert scores(text, "en", "datatrove")["top_2_gram_character_fraction"] == len("one two") / len(text)
+    assert scores(text, "en", "datatrove")["top_4_gram_character_fraction"] == 1
+    assert set(scores(text, "en", "dclm").values()) == {0}
+    assert set(scores("one", "en", "datatrove").values()) == {0}
+
+
+def test_duplicate_ngrams_of_the_variants() -> None:
+    text = "q w e r t . q w e r t"
+    assert scores(text, "en")["duplicate_5_gram_character_fraction"] == 5 / 11
+    assert scores(text, "en", "dclm")["duplicate_5_gram_character_fraction"] == 1  # the dot is no word
+    assert scores(text, "en", "datatrove")["duplicate_5_gram_character_fraction"] == 5 / len(text)
+
+
+def test_the_greedy_scan_of_datatrove_jumps() -> None:
+    text = "a a a a a a a a a a a a"  # from word 1 on: copies at 1 and 6, then too few words are left
+    assert scores(text, "en", "datatrove")["duplicate_5_gram_character_fraction"] == 10 / len(text)
+    assert scores("a bc d e f x ab c d e f", "en", "datatrove")["duplicate_5_gram_character_fraction"] == 6 / 23
+
+
+def test_words_of_the_variants() -> None:
+    text = "Yes, no. Yes, no. Yes, no."
+    assert scores(text, "en")["top_2_gram_character_fraction"] == 1
+    assert scores(text, "en", "dclm")["top_2_gram_character_fraction"] == 3 * 5 / 15
+    assert scores(text, "en", "datatrove")["top_2_gram_character_fraction"] == 3 * len("Yes ,") / len(text)
+
+
+@pytest.mark.parametrize("variant", ["datatrove", "dclm"])
+def test_the_variants_remove_an_empty_text(variant: str) -> None:
+    expected = {"datatrove": "duplicate_paragraph_fraction", "dclm": "duplicate_line_fraction"}[variant]
+    assert removed_by("", variant=variant) == expected
+
+
+def test_the_variants_report_in_their_own_order() -> None:
+    text = "\n\n".join(["the same line of words again"] * 10)
+    assert removed_by(text) == removed_by(text, variant="dclm") == "duplicate_line_fraction"
+    assert removed_by(text, variant="datatrove") == "duplicate_paragraph_fraction"
+    only_lines = "\n".join(["the same line of words again"] * 10)
+    assert removed_by(only_lines, variant="datatrove") == "duplicate_line_fraction"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ten_megabytes_take_linear_time(variant: Variant) -> None:
+    stage = Repetition(RepetitionConfig(variant=variant))
+    for text in ("a b\n" * 2_500_000, "\u0301'." * 3_500_000):
+        assert len(stage.measure(Text(text, "en")).scores) == len(RULES)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_lone_surrogates_do_no_harm(variant: Variant) -> None:
+    assert len(scores("a \ud800 b\n\udfff" * 20, "en", variant)) == len(RULES)
+
+
 def test_scores_of_real_pages_equal_the_definitions(shared_crawl: Path) -> None:
     pages = [*gold_texts(shared_crawl, every=11), *((text, "ja") for text in japanese_news(shared_crawl, 40))]
     assert len(pages) > 150
     for text, language in pages:
-        assert list(scores(text, language).values()) == pytest.approx(reference_scores(text, language), abs=1e-12)
+        assert scores(text, language) == reference_scores("repetition", text, language)
+
+
+@pytest.mark.parametrize("variant", VARIANTS[1:])
+def test_scores_of_real_pages_equal_the_definitions_of_variants(shared_crawl: Path, variant: Variant) -> None:
+    pages = [page for page in gold_texts(shared_crawl, every=67) if len(page[0]) < 8000]
+    assert len(pages) > 15
+    for text, language in pages:
+        assert scores(text, language, variant) == reference_scores("repetition", text, language, variant)
 
 
 def test_few_main_texts_of_real_pages_are_removed(shared_crawl: Path) -> None:
