@@ -28,7 +28,9 @@ from corpusmill.stages.base import StageConfig
 from corpusmill.stages.pii_matches import Kind, Match
 from corpusmill.stages.scored import Bound, Measured, ScoredStage
 
-Replacements = Annotated[tuple[str, ...], Field(min_length=1)]
+# With something visible in it: what an empty one joined could be a new match.
+Replacement = Annotated[str, Field(pattern=r"\S")]
+Replacements = Annotated[tuple[Replacement, ...], Field(min_length=1)]
 
 # FineWeb's; the domains are reserved for examples (RFC 2606).
 _EMAILS = ("email@example.com", "firstname.lastname@example.org")
@@ -94,7 +96,7 @@ class PiiConfig(StageConfig):
         if self.phone_regions:
             built_in = [number for numbers in FICTITIOUS_PHONES.values() for number in numbers]
             phones = self.phone_replacements or [*built_in, PHONE_MASK]
-        given = {*self.email_replacements, *self.ipv4_replacements, *self.ipv6_replacements, *phones} - {""}
+        given = {*self.email_replacements, *self.ipv4_replacements, *self.ipv6_replacements, *phones}
         return sorted(given, key=lambda replacement: (-len(replacement), replacement))
 
 
@@ -185,8 +187,12 @@ class Pii(ScoredStage[PiiConfig]):
 def _search(
     string: str, lo: int, hi: int, find: Callable[[str], Iterator[Match]], found: list[Match]
 ) -> list[tuple[int, int]]:
-    """Adds what `find` finds in [lo, hi) to `found`; returns the parts of it that are left."""
+    """Adds what `find` finds in [lo, hi) to `found`; returns the parts of it that are left.
+
+    Nothing that reaches an edge which another match made: there the finder could not see what touches it.
+    """
     new = [match._replace(start=lo + match.start, end=lo + match.end) for match in find(string[lo:hi])]
+    new = [m for m in new if (m.start > lo or lo == 0) and (m.end < hi or hi == len(string))]
     found += new
     return list(_between(lo, hi, ((match.start, match.end) for match in new)))
 

@@ -90,9 +90,9 @@ def emails(text: str) -> Iterator[Match]:
       (例え.jp), never both; the last is letters only, Punycode, or a listed top-level domain.
     - `icon@2x.png` and the user of a URL (`ssh://git@host.com/`) are none.
     """
-    after = 0
+    after = -1
     for at in _AT.finditer(text):
-        start = _local_start(text, max(after, at.start() - _MAX_LOCAL - 1), at.start())
+        start = _local_start(text, max(after + 1, at.start() - _MAX_LOCAL - 1), at.start())
         domain = _DOMAIN.match(text, at.end(), min(len(text), at.end() + _MAX_DOMAIN + 2))
         if start is None or domain is None or domain.group("tld").lower() in _IMAGE_SUFFIXES:
             continue
