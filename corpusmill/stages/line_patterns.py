@@ -12,6 +12,8 @@ from corpusmill.stages.phrases import PhraseFinder
 _NUMBER = r"\d[\d.,]*\s?(?:[kmb]\b|[万千億])?"
 # A letter or digit of a script with spaces: a phrase must not begin or end amid them. Han and kana have no such bounds.
 _SPACED_LETTER = re.compile(r"[^\W\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")
+_NOT_AFTER = f"(?<!{_SPACED_LETTER.pattern})"
+_NOT_BEFORE = f"(?!{_SPACED_LETTER.pattern})"
 # What goes with a phrase: separators and opening brackets before one at the end, closing ones after one at the start.
 _OPENING = " \t\u3000\xa0|｜/／·・•:：<>«»‹›…-–—[(（【"
 _CLOSING = r"\s|｜/／·・•:：<>«»‹›…\-–—\])）】"
@@ -52,8 +54,10 @@ class ListedPatterns:
         self, start: Sequence[str], end: Sequence[str], anywhere: Sequence[str], counters: Sequence[str]
     ) -> None:
         counted = _any_of(counters)
-        self._counter = _compile(rf"\W*(?:{_NUMBER}\s*{counted}|{counted}\W*{_NUMBER})\W*")
-        self._start = _compile(rf"\W*(?:{_bounded(start)}[{_CLOSING}]*)+")
+        self._counter = _compile(rf"\W*(?:{_NUMBER}\s*{counted}|{counted}[\s:：(（\[・]*{_NUMBER})\W*")
+        # Japanese that goes on after the phrase is prose: "ログインする" is, "ログイン 新規登録" is not.
+        first = _any_of(start, _NOT_AFTER, _NOT_BEFORE, rf"(?=\W|$|{_any_of(start)})")
+        self._start = _compile(rf"\W*(?:{first}[{_CLOSING}]*)+")
         self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
         self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
         self.finder = PhraseFinder(dict.fromkeys((*start, *end, *anywhere), 1))
@@ -133,10 +137,11 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-def _any_of(phrases: Sequence[str], before: str = "", after: str = "") -> str:
+def _any_of(phrases: Sequence[str], before: str = "", after: str = "", after_unspaced: str = "") -> str:
     """An expression for any of `phrases`, the longest first; for nothing if there are none.
 
-    `before` and `after` are added where a phrase begins or ends with a letter of a script with spaces.
+    `before` and `after` are added where a phrase begins or ends with a letter of a script with spaces, `after_unspaced`
+    where it ends with another letter.
     """
     if not phrases:
         return "(?!)"
@@ -144,10 +149,10 @@ def _any_of(phrases: Sequence[str], before: str = "", after: str = "") -> str:
     for phrase in sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase)):
         body = r"\s+".join(re.escape(part) for part in phrase.split())
         head = before if _SPACED_LETTER.match(phrase[0]) else ""
-        tail = after if _SPACED_LETTER.match(phrase[-1]) else ""
+        tail = after if _SPACED_LETTER.match(phrase[-1]) else after_unspaced if phrase[-1].isalpha() else ""
         choices.append(f"{head}{body}{tail}")
     return f"(?:{'|'.join(choices)})"
 
 
 def _bounded(phrases: Sequence[str]) -> str:
-    return _any_of(phrases, f"(?<!{_SPACED_LETTER.pattern})", f"(?!{_SPACED_LETTER.pattern})")
+    return _any_of(phrases, _NOT_AFTER, _NOT_BEFORE)

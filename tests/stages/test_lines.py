@@ -54,6 +54,7 @@ def judged(text: str, language: str = "en", **config: Any) -> StageResult:
         ("3 likes and counting", None),
         ("It has 3 likes", None),
         ("3 bridges", None),
+        ("| Posts | 4 |", None),
         ("Introduction", "one_word_line"),
         ("***", None),
         ("|---|---|", None),
@@ -96,7 +97,7 @@ def test_discarded_lines_of_japanese(line: str, rule: str | None) -> None:
         ("The bridge opens today [READ  MORE »]", "The bridge opens today", ["pattern_end"]),
         ("The bridge opens today Add to cart Buy now", "The bridge opens today", ["pattern_end"]),
         ("There are items in cart for you", "There are for you", ["pattern_anywhere"]),
-        ("See our privacy policy terms of use", "See our", ["pattern_anywhere"]),
+        ("See it share on facebook follow us on twitter", "See it", ["pattern_anywhere"]),
         ("Sign in: bridge, all rights reserved today. Read more", "bridge, today.", ["S", "A", "E"]),
         ("They assign in time and read moreover", "They assign in time and read moreover", []),
         ("Read more books this year", "Read more books this year", []),
@@ -116,10 +117,17 @@ def test_edited_lines(line: str, left: str, rules: list[str]) -> None:
         ("新しい橋の模型をカートに入れる", "新しい橋の模型を", "pattern_end"),
         ("ログイン｜橋が新しくなった", "橋が新しくなった", "pattern_start"),
         ("橋が今すぐFacebookでシェアできる", "橋が今すぐできる", "pattern_anywhere"),
+        ("ログイン 会員登録 橋が新しくなった", "橋が新しくなった", "pattern_start"),
+        ("【関連記事】橋が新しくなった", "橋が新しくなった", "pattern_start"),
     ],
 )
 def test_edited_lines_of_japanese(line: str, left: str, rule: str) -> None:
     assert corrected(line, "ja") == (left, [rule])
+
+
+@pytest.mark.parametrize("line", ["ログインする方法を述べる", "利用規約を改める", "関連記事を消す", "市場のシェア"])
+def test_japanese_that_goes_on_after_a_phrase_is_prose(line: str) -> None:
+    assert corrected(line, "ja") == (line, [])
 
 
 @pytest.mark.parametrize("line", ["3 items in cart", "(0) items in cart", "Read more...", "Sign in | Sign up"])
@@ -219,7 +227,7 @@ PIECES = st.sampled_from(
         "Sign in",
         "read more...",
         "items in cart",
-        "privacy policy",
+        "share on facebook",
         "|",
         "続きを読む",
         "\u2028",
