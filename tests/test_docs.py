@@ -254,7 +254,8 @@ def test_rules_with_thresholds_are_named_with_their_defaults() -> None:
         assert re.search(rf"`{rule}` \| {threshold:.2f} \|", described["repetition"]), rule
     for rule, _, limit in quality.RULES:
         value = quality.QualityConfig().limit(limit, "en")
-        assert f"| `{rule}` | {value:g} |" in described["quality"].replace(",", ""), rule
+        shown = "off" if value is None else f"{value:g}"
+        assert f"| `{rule}` | {shown} |" in described["quality"].replace(",", ""), rule
 
 
 def test_rules_that_code_reports_are_named() -> None:

@@ -71,7 +71,11 @@ class Text:
 
     @cached_property
     def tokens(self) -> Spans:
-        """Words with punctuation split off (core/tokens.py); `words` where the language writes no spaces."""
+        """Words with punctuation split off (core/tokens.py); `words` where the language writes no spaces.
+
+        [DEVIATION from datatrove] It has a tokenizer for each language; here English special cases hold in all of them,
+        and Japanese has no punctuation among its words.
+        """
         return Spans(*tokens.tokens(self.points)) if words.writes_spaces(self.language) else self.words
 
     @cached_property

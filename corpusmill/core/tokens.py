@@ -1,7 +1,7 @@
 """Words with punctuation split off, after spaCy's tokenizer for English.
 
-What stands between whitespace is cut as spaCy 3.8 does it: special cases ("don't", "e.g.") first; then prefixes
-and suffixes (punctuation, quotes, currencies, units, "'s") are taken off until none is left; what looks like a URL stays
+What stands between whitespace is cut as spaCy 3.8 does it: special cases ("don't", "e.g.") first; then prefixes and
+suffixes (punctuation, quotes, currencies, units, "'s") are taken off until none is left; what looks like a URL stays
 whole; the rest is cut at infixes (hyphens between letters, dots before capitals).
 
 [DEVIATION from spaCy] Emoticons are punctuation; letters, capitals and symbols are those of Unicode's categories, not

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from corpusmill.core import word_break
 from corpusmill.core import words as text_words
 from corpusmill.core.text import Text
 from corpusmill.stages import quality_scores
@@ -140,15 +141,31 @@ class Quality(ScoredStage[QualityConfig]):
     """Removes documents that do not read like prose; stages/quality_scores.py measures, RULES judge.
 
     A document goes under the first rule that it breaks, in the order of RULES.
+
+    expected_share: Dolma 3 loses 64 % to its basic rules, most of it to short pages. On the main texts of the shared
+        sample no other rule removes more than 6 % (stop words, of Japanese lists of links), save that datatrove's
+        reading of alphabetic words removes 6 % of the English and 17 % of the texts in other languages.
     """
 
     name = "quality"
     version = 2
-    packages = text_words.PACKAGES
+    packages = (*text_words.PACKAGES, *word_break.PACKAGES)
     Config = QualityConfig
     score_names = get_args(Score)
     threshold_keys = frozenset({*get_args(Limit), "languages"})
-    expected_share: ClassVar[Mapping[str, float]] = {}
+    expected_share: ClassVar[Mapping[str, float]] = {
+        "words_min": 0.65,
+        "words_max": 0.01,
+        "mean_word_length_min": 0.05,
+        "mean_word_length_max": 0.05,
+        "hash_ratio": 0.02,
+        "ellipsis_ratio": 0.02,
+        "symbol_ratio": 0.03,
+        "bullet_lines": 0.02,
+        "ellipsis_lines": 0.10,
+        "alphabetic_words": 0.25,
+        "stop_words": 0.20,
+    }
 
     def __init__(self, config: QualityConfig) -> None:
         super().__init__(config)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal, get_args
 
 from pydantic import Field, field_validator
 
+from corpusmill.core import word_break
 from corpusmill.core import words as text_words
 from corpusmill.core.text import Text
 from corpusmill.stages import repetition_scores
@@ -114,18 +115,25 @@ class Repetition(ScoredStage[RepetitionConfig]):
     A document goes under the first rule that it breaks: in the order of Table A1; in datatrove's variant both rules of
     paragraphs come before those of lines.
 
-    expected_share: on the English and Japanese main texts of the shared sample a rule removes 0.1 to 2 % on its own
-        (manual pages aside); RefinedWeb loses a quarter of its input to all filters after the language (48 -> 23 % of
-        Common Crawl), Dolma 3 12 % to repetition as a whole. The bands leave a factor of five.
+    expected_share: a rule removes up to 2 % of the main texts of the shared sample, 5-grams up to 10 % of the Japanese
+        and up to 24 % of pages of manuals. Dolma 3 loses 12 % to repetition as a whole; RefinedWeb loses half of its
+        input to all filters after the language. The bands leave room for the pages of a crawl.
     """
 
     name = "repetition"
     version = 3
-    packages = text_words.PACKAGES
+    packages = (*text_words.PACKAGES, *word_break.PACKAGES)
     Config = RepetitionConfig
     score_names = RULES
     threshold_keys = frozenset({*RULES, "languages"})
-    expected_share: ClassVar[Mapping[str, float]] = {}
+    expected_share: ClassVar[Mapping[str, float]] = {
+        **dict.fromkeys(RULES, 0.05),
+        "duplicate_line_fraction": 0.15,
+        "duplicate_paragraph_fraction": 0.10,
+        "duplicate_line_character_fraction": 0.10,
+        "duplicate_paragraph_character_fraction": 0.10,
+        "duplicate_5_gram_character_fraction": 0.20,
+    }
 
     def __init__(self, config: RepetitionConfig) -> None:
         super().__init__(config)

@@ -14,7 +14,10 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "stages"))
 from reference_words import unicode_words
 
 # Every value of Word_Break, several where a rule tells them apart, and what the rules join.
-PROBES = "aZéא\"'‘’·:,.;٫0９_‿アァー日のกah\u0301\u200d\u00ad\ufe0f\U0001f1e6\U0001f1e7🙂👍🏽❤\U0001f468 \t\r\n\u0085\u2028\u3000-#"
+PROBES = (
+    "aZéא\"'‘’·:,.;٫0９_‿アァー"
+    "日のกah\u0301\u200d\u00ad\ufe0f\U0001f1e6\U0001f1e7🙂👍🏽❤\U0001f468 \t\r\n\u0085\u2028\u3000-#"
+)
 
 
 def found(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every score of the rules of repetition and quality by its definition: strings, lists and sets, slow and plain.
+"""Every score of the rules by its definition: strings, lists and sets, slow and plain.
 
 bench/filters.py compares verdicts with these on all real pages, the tests on a sample.
 """
@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable
-
-from ngram_reference import reference as paper_ngram
-from reference_words import tokens, unicode_words
+from pathlib import Path
 
 from corpusmill.core import words as text_words
 from corpusmill.stages.quality import QualityConfig
 from corpusmill.stages.quality import Score as QualityScore
 from corpusmill.stages.quality_scores import BULLETS, DATATROVE_PUNCTUATION
 from corpusmill.stages.repetition import RULES as REPETITION_RULES
+
+sys.path.append(str(Path(__file__).resolve().parent))  # benchmarks load this file by its path
+
+import reference_lines
+from ngram_reference import reference as paper_ngram
+from reference_words import tokens, unicode_words
 
 Scores = dict[str, float]
 _QUALITY_SCORES: tuple[QualityScore, ...] = QualityScore.__args__  # type: ignore[attr-defined]
@@ -188,12 +193,14 @@ _QUALITY: dict[str, Callable[[str, str, tuple[str, ...]], list[float]]] = {
 
 
 def reference_scores(stage: str, text: str, language: str, variant: str = "paper") -> Scores:
-    """Scores of `text` in `stage` ("repetition" or "quality") by name, with the stage's default lists of stop words.
+    """Scores of `text` in `stage` by name, with the stage's default settings besides the variant.
 
-    A score that the text does not have is NaN.
+    stage: "repetition", "quality", or one of reference_lines. A score that the text does not have is NaN.
     """
     if stage == "repetition":
         return dict(zip(REPETITION_RULES, _REPETITION[variant](text, language), strict=True))
+    if stage != "quality":
+        return reference_lines.reference_scores(stage, text, language, variant)
     listed = QualityConfig().stop_words.get(language, ())
     scores = _QUALITY[variant](text, language, listed)
     return dict(zip(_QUALITY_SCORES, scores if listed else [*scores[:-1], math.nan], strict=True))
