@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import numba
 import numpy as np
@@ -282,6 +282,10 @@ class C4(ScoredStage[C4Config]):
     `curly_bracket`, lines that hold one and came so far; `sentences` that are left; `bad_words`, how many different
     ones of the language's list the text holds, as it came in, none without a list; `bad_words_draw`, 0..1, by which it
     stays or goes, none where no bad word is found.
+
+    expected_share: of the shared sample's main texts that pass repetition and quality, C4's sentences remove 5 % (de) to
+    29 % (zh), curly brackets up to 2 %, save 17 % of Japanese manuals of software; mC4's paragraphs remove a third of
+    the English. The bands leave room for the pages of a crawl.
     """
 
     name = "c4"
@@ -293,6 +297,13 @@ class C4(ScoredStage[C4Config]):
     threshold_keys = frozenset(
         {"min_paragraphs", "max_lorem_ipsum", "max_curly_brackets", "min_sentences", "bad_words_keep"}
     )
+    expected_share: ClassVar[Mapping[str, float]] = {
+        "paragraphs": 0.60,
+        "lorem_ipsum": 0.01,
+        "curly_bracket": 0.10,
+        "sentences": 0.40,
+        "bad_words": 0.15,
+    }
 
     def __init__(self, config: C4Config) -> None:
         super().__init__(config)

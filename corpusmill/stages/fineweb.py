@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Final, Literal
 
 import numba
 import numpy as np
@@ -56,6 +56,8 @@ def _built_in() -> dict[str, dict[Limit, Number]]:
 class FineWebConfig(StageConfig):
     """Limits: a document goes when a score is below a minimum or above a maximum. null switches a rule off.
 
+    variant: how words are counted for the share of line feeds: "paper" by the words of core/words.py, as all stages do
+        where nothing else is said; "datatrove" by its tokens, of which punctuation marks are some.
     short_line_characters: a line is short that has at most so many code points.
     keep_unpunctuated: a document in which no line ends in a stop character stays: FineWeb-2 has it for languages that
         write without.
@@ -64,6 +66,7 @@ class FineWebConfig(StageConfig):
         FineWeb-2 for jpn_Jpan.
     """
 
+    variant: Literal["paper", "datatrove"] = "paper"
     min_line_punctuation: Number = 0.12
     max_short_lines: Number = 0.67
     max_duplicate_line_characters: Number = 0.01
@@ -93,17 +96,17 @@ def stop_characters(listed: str | None = None) -> CodePoints:
     return np.concatenate([np.arange(ends[0], ends[-1] + 1, dtype=np.uint32) for ends in ranges])
 
 
-def scores(text: Text, stops: CodePoints, short_line_characters: int) -> list[float]:
+def scores(text: Text, stops: CodePoints, config: FineWebConfig) -> list[float]:
     """The four scores of `text`; all 0 for one without lines.
 
     Lines are what line feeds separate, those left out that are blank; outer whitespace is part of a line.
 
     - line_punctuation: share of lines that end in a stop character.
-    - short_lines: share of lines of at most `short_line_characters` code points.
+    - short_lines: share of lines of at most so many code points as the config says.
     - duplicate_line_characters: code points in lines that are copies of an earlier one, by those of the text without
       its line feeds.
-    - newline_ratio: line feeds a word. [DEVIATION] words are those of core/words.py; datatrove's are tokens, of which
-      punctuation marks are some, so that its ratios are lower.
+    - newline_ratio: line feeds a word. [DEVIATION] In the variant "paper" words are those of core/words.py; datatrove's
+      are more, so that its ratios are lower.
     """
     if not len(text.lines):
         return [0.0] * len(RULES)
@@ -113,13 +116,14 @@ def scores(text: Text, stops: CodePoints, short_line_characters: int) -> list[fl
         held = np.searchsorted(every.starts, lines.starts, side="right") - 1  # those that are not blank
         lines = Spans(every.starts[held], every.ends[held])
         hashes = lines.hashes(text.points)
-    ended, short, copied = _counted(text.points, lines.starts, lines.ends, hashes, stops, short_line_characters)
+    ended, short, copied = _counted(text.points, lines.starts, lines.ends, hashes, stops, config.short_line_characters)
+    words = text.tokens if config.variant == "datatrove" else text.words
     newlines = text.string.count("\n")
     return [
         ended / len(lines),
         short / len(lines),
         copied / (len(text.string) - newlines),
-        newlines / max(1, len(text.words)),
+        newlines / max(1, len(words)),
     ]
 
 
@@ -155,7 +159,12 @@ def _counted(
 
 
 class FineWeb(ScoredStage[FineWebConfig]):
-    """Removes documents whose lines are not those of prose; see `scores` for what is measured, RULES for the rules."""
+    """Removes documents whose lines are not those of prose; see `scores` for what is measured, RULES for the rules.
+
+    expected_share: of the shared sample's main texts that pass repetition and quality, line punctuation removes 4 % (de)
+    to 23 % (zh), short lines up to 8 %, duplicates up to 5 %, line feeds up to 7 % (ja). The paper's three rules remove
+    22 % of the tokens together. The bands leave room for the pages of a crawl.
+    """
 
     name = "fineweb"
     version = 1
@@ -163,6 +172,12 @@ class FineWeb(ScoredStage[FineWebConfig]):
     Config = FineWebConfig
     score_names = tuple(rule for rule, _, _ in RULES)
     threshold_keys = frozenset({*(limit for _, _, limit in RULES), "languages"})
+    expected_share: ClassVar[Mapping[str, float]] = {
+        "line_punctuation": 0.30,
+        "short_lines": 0.15,
+        "duplicate_line_characters": 0.15,
+        "newline_ratio": 0.10,
+    }
 
     def __init__(self, config: FineWebConfig) -> None:
         super().__init__(config)
@@ -170,7 +185,7 @@ class FineWeb(ScoredStage[FineWebConfig]):
 
     def measure(self, text: Text) -> Measured:
         """The four scores."""
-        values = scores(text, self._stops, self.config.short_line_characters)
+        values = scores(text, self._stops, self.config)
         if self.config.keep_unpunctuated and values[0] == 0:
             values[0] = float("nan")
         return Measured(values)

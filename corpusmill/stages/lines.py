@@ -10,9 +10,9 @@ The paper does not publish its phrases: those in stages/lists/ were written for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numba
 import numpy as np
@@ -248,6 +248,7 @@ class Lines(ScoredStage[LinesConfig]):
     edits_text = True
     score_names = ("flagged_words", "removed_words")
     threshold_keys = frozenset({"max_corrected_words", "count"})
+    expected_share: ClassVar[Mapping[str, float]] = {"corrected_words": 0.25}
 
     def __init__(self, config: LinesConfig) -> None:
         super().__init__(config)

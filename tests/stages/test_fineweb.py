@@ -15,6 +15,7 @@ from stage_tables import check_conservation, documents_of, gold_texts, japanese_
 from corpusmill.core.text import Text
 from corpusmill.stages.fineweb import RULES, FineWeb, FineWebConfig, scores, stop_characters
 
+DEFAULT = FineWebConfig()
 STOPS = stop_characters()
 NAMES = [rule for rule, _, _ in RULES]
 
@@ -129,6 +130,12 @@ def test_texts_without_stop_characters_stay_on_demand() -> None:
     assert math.isnan(scored(text, keep_unpunctuated=True)["line_punctuation"])
 
 
+def test_words_of_datatrove() -> None:
+    text = "He came, she went.\nIt's over."
+    assert scored(text)["newline_ratio"] == 1 / 6
+    assert scored(text, variant="datatrove")["newline_ratio"] == 1 / 10  # two full stops, a comma, "'s"
+
+
 def test_other_stop_characters_and_short_lines() -> None:
     assert scored("one;\ntwo.", stop_characters=";:")["line_punctuation"] == 0.5
     assert scored("one;\ntwo.", stop_characters="")["line_punctuation"] == 0
@@ -153,7 +160,7 @@ TEXTS = st.text() | st.lists(PIECES, max_size=30).map("".join)
 @given(TEXTS, st.sampled_from(["en", "zh", ""]))
 def test_scores_are_those_of_the_reference(text: str, language: str) -> None:
     expected = reference_scores("fineweb", text, language)
-    assert scores(Text(text, language), STOPS, 30) == pytest.approx([expected[name] for name in NAMES])
+    assert scores(Text(text, language), STOPS, DEFAULT) == pytest.approx([expected[name] for name in NAMES])
 
 
 @settings(max_examples=100)
@@ -166,9 +173,9 @@ def test_nothing_is_lost(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["a" * 10_000_000, "a b.\n" * 2_000_000, "\n" * 10_000_000])
 def test_ten_megabytes_take_time_in_proportion(text: str) -> None:
-    scores(Text("warm up", "en"), STOPS, 30)
+    scores(Text("warm up", "en"), STOPS, DEFAULT)
     start = time.process_time()
-    scores(Text(text, "en"), STOPS, 30)
+    scores(Text(text, "en"), STOPS, DEFAULT)
     assert time.process_time() - start < 5
 
 
@@ -182,7 +189,7 @@ def test_real_texts(shared_crawl: Path) -> None:
     texts = gold_texts(shared_crawl, every=12) + [(text, "ja") for text in japanese_news(shared_crawl, 10)]
     for text, language in texts:
         expected = reference_scores("fineweb", text, language)
-        assert scores(Text(text, language), STOPS, 30) == pytest.approx([expected[name] for name in NAMES])
+        assert scores(Text(text, language), STOPS, DEFAULT) == pytest.approx([expected[name] for name in NAMES])
     table = documents_of(*texts)
     result = FineWeb(FineWebConfig()).process(table)
     check_conservation(table, result)
