@@ -243,43 +243,44 @@ def _edges(
 ) -> tuple[Literal["linear", "logarithmic"], Floats]:
     """Ascending edges at round numbers and at the limits that lie between them; the outermost hold every value."""
     low, high = float(values[0]), float(values[-1])
-    whole = bool(np.all(values == np.floor(values)))
     positive = values[values > 0]
     logarithmic = low >= 0 and len(positive) > 0 and _ratio(positive) > _WIDE
-    if logarithmic:
-        lowest = np.floor(np.log10(max(positive[int(0.01 * (len(positive) - 1))], high * 1e-6)))
-        powers = np.arange(lowest, np.ceil(np.log10(high)) + 1)
-        edges = np.array([float(f"{d}e{int(p)}") for p in powers for d in (1, 2, 5)])
-        edges = edges[np.searchsorted(edges, positive[0], "right") - 1 if positive[0] >= edges[0] else 0 :]
-        edges = edges[: np.searchsorted(edges, high, "left") + 1]
-        if low < edges[0]:  # zeros apart
-            edges = np.concatenate([[0.0, *([_ABOVE_ZERO] if low == 0 < edges[0] else [])], edges])
-    else:
-        inner_low, inner_high = quantiles["0.01"], quantiles["0.99"]
-        wanted = min(_BINS, 2 * np.ceil(np.cbrt(len(values))))
-        step = _round_step((inner_high - inner_low) / wanted or abs(high) / wanted or 1.0, whole=whole)
-        first, last = np.floor(inner_low / step), np.floor(inner_high / step) + 1
-        edges = np.array([round(i * step, 12) for i in np.arange(first, last + 1)])
-        edges = np.concatenate([[low] if low < edges[0] else [], edges, [high] if high > edges[-1] else []])
-        if low >= 0 and 0.05 < np.mean(values == 0) < 1:  # zeros apart: often the most, and they hide the rest
-            edges = np.concatenate([[0.0, _ABOVE_ZERO], edges[edges > _ABOVE_ZERO]])
-    if len(edges) < 2:
-        edges = np.array([edges[0], edges[0] + 1.0])
+    edges = _logarithmic_edges(positive) if logarithmic else _linear_edges(values, quantiles)
+    if low == 0 and (logarithmic or np.mean(values == 0) > 0.05):  # zeros apart: often most, and they hide the rest
+        edges = np.concatenate([[0.0, _ABOVE_ZERO], edges[edges > _ABOVE_ZERO]])
+    edges = np.unique([min(low, edges[0]), *edges, max(high, edges[-1])])
+    if len(edges) == 1:
+        edges = np.array([low, np.nextafter(low, np.inf)])
     return ("logarithmic" if logarithmic else "linear"), _with_limits(edges, limits)
+
+
+def _logarithmic_edges(positive: Floats) -> Floats:
+    """1, 2, 5 times powers of ten around ascending values above zero; what is tiny shares the lowest bin."""
+    low, high = float(positive[int(0.01 * (len(positive) - 1))]), float(positive[-1])
+    powers = np.arange(np.floor(np.log10(max(low, high * 1e-6))), np.ceil(np.log10(high)) + 1)
+    edges = np.array([float(f"{digit}e{int(power)}") for power in powers for digit in (1, 2, 5)])
+    first, last = np.searchsorted(edges, low, "right") - 1, np.searchsorted(edges, high, "left")
+    return edges[max(0, first) : last + 1]
+
+
+def _linear_edges(values: Floats, quantiles: Mapping[str, float]) -> Floats:
+    """Equal steps from the 1 % to the 99 % quantile."""
+    low, high = quantiles["0.01"], quantiles["0.99"]
+    wanted = min(_BINS, 2 * np.ceil(np.cbrt(len(values))))
+    step = _round_step((high - low) / wanted or abs(high) / wanted or 1.0, whole=bool(np.all(values % 1 == 0)))
+    return np.array([float(f"{i * step:.12g}") for i in np.arange(np.floor(low / step), np.floor(high / step) + 2)])
 
 
 def _with_limits(edges: Floats, limits: Sequence[Limit]) -> Floats:
     """`edges` with the limits between them, so that a bin is on one side of a limit; edges close to one give way."""
-    for limit in limits:
-        # A value on the limit belongs to what stays: the bins end behind it where the rule removes what is greater.
-        edge = np.nextafter(limit.limit, np.inf) if limit.removes in (">", "<=") else limit.limit
-        if not edges[0] < edge < edges[-1]:
-            continue
+    # A value on the limit belongs to what stays: bins end behind it where the rule removes what is greater.
+    wanted = np.array([np.nextafter(m.limit, np.inf) if m.removes in (">", "<=") else m.limit for m in limits])
+    wanted = wanted[(wanted > edges[0]) & (wanted < edges[-1])]
+    for edge in wanted:
         at = int(np.searchsorted(edges, edge))
-        room = 0.1 * (edges[at] - edges[at - 1])
-        inner = np.arange(len(edges)) % (len(edges) - 1) != 0
-        edges = edges[(np.abs(edges - edge) > room) | ~inner]
-        edges = np.unique(np.concatenate([edges, [edge]]))
+        near = np.abs(edges - edge) <= 0.1 * (edges[at] - edges[at - 1])
+        near[[0, -1]] = False
+        edges = np.unique([*edges[~near], *wanted])
     return edges
 
 

@@ -131,7 +131,8 @@ def shift(now: ShardNow, tried: Trial) -> tuple[list[StageShift], pa.Table | Non
         if name in tried.changed:
             own, gained, lost = _judged_anew(now, tried, index, entered.column("doc_id"))
             fewer = pa.concat_tables([fewer, lost])
-            visitors = pa.concat_tables([visitors, own]) if visitors else own
+            if own is not None:
+                visitors = pa.concat_tables([visitors, own]) if visitors else own
         fewer = now.leaving(index, fewer) if fewer.num_rows else fewer
         more = moved_texts(visitors, [""] * visitors.num_rows) if visitors else documents.empty(MOVED)
         anyway = entered.num_rows + lost.num_rows - fewer.num_rows
