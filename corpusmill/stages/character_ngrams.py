@@ -91,30 +91,33 @@ def _ends_sentence(c: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
-def sentences(points: CodePoints) -> tuple[Int64Array, Int64Array]:
+def sentences(points: CodePoints, is_space: npt.NDArray[np.bool_]) -> tuple[Int64Array, Int64Array]:
     """Starts and ends (exclusive) of sentences: at least one character that ends none, up to the first of 。．！？!?.
 
     That character belongs to the sentence; a line feed ends one too and belongs to none. Further characters of the kind
-    ("！！") belong to no sentence. Blanks are kept.
+    ("！！") belong to no sentence. Blanks around a sentence are kept, those that are nothing else are left out.
+
+    is_space: bool (n,), which of `points` are blanks.
     """
     starts = np.empty(len(points) // 2 + 1, dtype=np.int64)
     ends = np.empty(len(points) // 2 + 1, dtype=np.int64)
     k = 0
     start = -1
-    for i in range(len(points)):
-        c = points[i]
-        if c == _LINE_FEED or _ends_sentence(c):
-            if start >= 0:
+    blank = True
+    for i in range(len(points) + 1):
+        at_end = i == len(points)
+        closed = not at_end and _ends_sentence(points[i])
+        if at_end or closed or points[i] == _LINE_FEED:
+            if start >= 0 and not blank:
                 starts[k] = start
-                ends[k] = i if c == _LINE_FEED else i + 1
+                ends[k] = i + closed
                 k += 1
             start = -1
-        elif start < 0:
-            start = i
-    if start >= 0:
-        starts[k] = start
-        ends[k] = len(points)
-        k += 1
+            blank = True
+        else:
+            if start < 0:
+                start = i
+            blank = blank and is_space[i]
     return starts[:k].copy(), ends[:k].copy()
 
 

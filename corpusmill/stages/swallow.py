@@ -14,9 +14,10 @@ nothing.
 - ellipsis: sentences that end with … or ・
 - words of a list that the user gives (the corpus's own is not published): their characters, for each Japanese letter
 
-[DEVIATION] blank lines are no paragraphs: in the reference code they are copies of one another, so that a text with
-an empty line between its paragraphs would go. [DEVIATION] Han letters beyond U+FFFF count, as its expression means to.
-[DEVIATION] A text that is too short for an n-gram scores 0; the reference code fails on it.
+[DEVIATION] Blanks alone are neither paragraph nor sentence: in the reference code blank lines are copies of one
+another, so that a text with an empty line between its paragraphs would go. [DEVIATION] Han letters beyond U+FFFF
+count, as its expression means to. [DEVIATION] A text that is too short for an n-gram scores 0; the reference code fails
+on it.
 
 Two edits of the corpus's last phase, off by default. They come after the rules, as there: the scores are of the text
 as it came in.
@@ -154,7 +155,8 @@ class NgWords:
 def scores(text: Text, ng_words: NgWords | None = None) -> dict[str, float]:
     """The scores of a text by name, in the order of `Swallow.score_names`; `ng_words` is NaN without a list."""
     points = text.points
-    starts, ends = character_ngrams.sentences(points)
+    is_space = (text.classes & SPACE) != 0
+    starts, ends = character_ngrams.sentences(points, is_space)
     sentence_lengths = ends - starts
     paragraph_hashes, paragraph_lengths = character_ngrams.lines_of_sentences(points, starts, ends)
     paragraph = _copies(paragraph_hashes, paragraph_lengths)
@@ -163,7 +165,7 @@ def scores(text: Text, ng_words: NgWords | None = None) -> dict[str, float]:
     letters = character_ngrams.japanese_letters(points).tolist()
     japanese = sum(letters)
     num_sentences = len(starts)
-    ellipses = character_ngrams.with_ellipsis(points, (text.classes & SPACE) != 0, starts, ends)
+    ellipses = character_ngrams.with_ellipsis(points, is_space, starts, ends)
     return {
         "letters": len(points),
         "duplicate_paragraph_fraction": paragraph[0],

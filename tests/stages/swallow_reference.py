@@ -16,13 +16,17 @@ def _copies(items: list[str]) -> tuple[float, float]:
     return len(again) / len(items), sum(map(len, again)) / sum(map(len, items))
 
 
+def _is_blank(sentence: str) -> bool:
+    return not sentence.strip("。．！？!?").strip()
+
+
 def _grams(text: str, n: int) -> Counter[str]:
     return Counter(text[i : i + n] for i in range(len(text) - n + 1))
 
 
 def reference(text: str) -> dict[str, float]:
     """All scores but that of listed words."""
-    by_line = [_SENTENCE.findall(line) for line in text.split("\n")]
+    by_line = [[s for s in _SENTENCE.findall(line) if not _is_blank(s)] for line in text.split("\n")]
     paragraphs = [joined for line in by_line if (joined := "".join(line))]
     sentences = [sentence for line in by_line for sentence in line]
     paragraph, paragraph_characters = _copies(paragraphs)

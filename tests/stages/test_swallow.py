@@ -157,9 +157,12 @@ def test_ngram_fractions_by_hand() -> None:
 
 
 def test_blank_lines_are_no_paragraphs() -> None:
-    spaced = GOOD.replace("\n", "\n\n")
-    assert scores(Text(spaced, "ja"))["duplicate_paragraph_fraction"] == 0
-    assert removed_by(spaced) is None
+    for between in ("\n\n", "\n\t\t\n", " \n\u3000\n"):
+        spaced = GOOD.replace("\n", between)
+        found = scores(Text(spaced, "ja"))
+        assert found["duplicate_paragraph_fraction"] == found["duplicate_sentence_fraction"] == 0
+        assert found["mean_sentence_length"] == 26
+        assert removed_by(spaced) is None
 
 
 TEXT = st.text() | st.lists(
