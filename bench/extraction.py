@@ -209,7 +209,8 @@ def run(data: Path, limit: int | None, names: Sequence[str]) -> dict[str, Any]:
         for key, page in gold.items():
             text = outcome.texts.get(key, "")
             small = sizes[page.repo, page.language] < SMALL_GROUP
-            for group in (("total", page.kind), (page.repo, "other" if small else page.language)):
+            part = "English" if page.language == "en" else "not English"
+            for group in (("total", page.kind), ("total", part), (page.repo, "other" if small else page.language)):
                 groups[group][name].add(page, text)
     return {
         "pages": pages,
