@@ -5,6 +5,8 @@ core/words.py says what they are; offsets are code points (0-based, end exclusiv
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -18,91 +20,99 @@ _LINE_FEED = 10
 _FIRST_UNSPACED = 0x2E80  # Chinese and Japanese begin here
 
 
-@numba.njit(cache=True, nogil=True)
-def whitespace_words(points: CodePoints) -> tuple[Int64Array, Int64Array, UInt64Array]:
-    """Maximal runs of non-whitespace: starts and ends, int64 (k,), and hashes as of `hash_spans`, uint64 (k,)."""
-    n = len(points)
-    starts = np.empty(n // 2 + 1, dtype=np.int64)
-    ends = np.empty(n // 2 + 1, dtype=np.int64)
-    hashes = np.empty(n // 2 + 1, dtype=np.uint64)
-    origin = hash_start(0)
-    k = 0
-    i = 0
-    while i < n:
-        while i < n and is_space(points[i]):
-            i += 1
-        if i == n:
-            break
-        starts[k] = i
-        state = origin
-        while i < n and not is_space(points[i]):
-            state = hash_more(state, points[i])
-            i += 1
-        ends[k] = i
-        hashes[k] = hash_end(state, i - starts[k])
-        k += 1
-    return starts[:k].copy(), ends[:k].copy(), hashes[:k].copy()
+class Segments(NamedTuple):
+    """Starts and ends, int64 (k,), of words, lines and paragraphs; hashes, uint64 (k,), of words and lines.
+
+    Hashes are those of `hash_spans`.
+    """
+
+    word_starts: Int64Array
+    word_ends: Int64Array
+    word_hashes: UInt64Array
+    line_starts: Int64Array
+    line_ends: Int64Array
+    line_hashes: UInt64Array
+    paragraph_starts: Int64Array
+    paragraph_ends: Int64Array
 
 
 @numba.njit(cache=True, nogil=True)
-def lines(points: CodePoints) -> tuple[Int64Array, Int64Array, UInt64Array]:
-    """Lines that are not blank, without outer whitespace: starts, ends, int64 (k,), hashes as of `hash_spans`."""
+def segments(points: CodePoints) -> Segments:
+    """Words: maximal runs of non-whitespace. Lines: between line feeds. Paragraphs: between two or more line feeds.
+
+    Lines and paragraphs that are blank are left out, the others stripped of outer whitespace.
+    """
     n = len(points)
-    most = 1
+    word_starts = np.empty(n // 2 + 1, dtype=np.int64)
+    word_ends = np.empty(n // 2 + 1, dtype=np.int64)
+    word_hashes = np.empty(n // 2 + 1, dtype=np.uint64)
+    most_lines = 1
     for c in points:
-        most += c == _LINE_FEED
-    starts = np.empty(most, dtype=np.int64)
-    ends = np.empty(most, dtype=np.int64)
-    hashes = np.empty(most, dtype=np.uint64)
+        most_lines += c == _LINE_FEED
+    line_starts = np.empty(most_lines, dtype=np.int64)
+    line_ends = np.empty(most_lines, dtype=np.int64)
+    line_hashes = np.empty(most_lines, dtype=np.uint64)
+    paragraph_starts = np.empty(most_lines, dtype=np.int64)
+    paragraph_ends = np.empty(most_lines, dtype=np.int64)
+    words = lines = paragraphs = 0
     origin = hash_start(0)
-    k = 0
+    line = stripped = origin  # hash of the line so far, and up to its last word
+    line_start = paragraph_start = -1  # -1: none is open
+    end = 0  # of the last word
     i = 0
     while i < n:
-        while i < n and is_space(points[i]):
+        c = points[i]
+        if is_space(c):
+            line = hash_more(line, c)
+            if c == _LINE_FEED:
+                if line_start >= 0:
+                    line_starts[lines], line_ends[lines] = line_start, end
+                    line_hashes[lines] = hash_end(stripped, end - line_start)
+                    lines += 1
+                    line_start = -1
+                if paragraph_start >= 0 and i + 1 < n and points[i + 1] == _LINE_FEED:
+                    paragraph_starts[paragraphs], paragraph_ends[paragraphs] = paragraph_start, end
+                    paragraphs += 1
+                    paragraph_start = -1
             i += 1
-        if i == n:
-            break
-        starts[k] = i
-        state = stripped = origin  # `stripped`: at the last code point that is no whitespace
-        end = i
-        while i < n and points[i] != _LINE_FEED:
-            state = hash_more(state, points[i])
-            if not is_space(points[i]):
-                stripped = state
-                end = i + 1
-            i += 1
-        ends[k] = end
-        hashes[k] = hash_end(stripped, end - starts[k])
-        k += 1
-    return starts[:k].copy(), ends[:k].copy(), hashes[:k].copy()
-
-
-@numba.njit(cache=True, nogil=True)
-def paragraphs(points: CodePoints) -> tuple[Int64Array, Int64Array]:
-    """Runs between two or more line feeds, without outer whitespace; blank ones are left out: starts, ends (k,)."""
-    n = len(points)
-    most = 1
-    for i in range(1, n):
-        most += points[i] == _LINE_FEED and points[i - 1] == _LINE_FEED
-    starts = np.empty(most, dtype=np.int64)
-    ends = np.empty(most, dtype=np.int64)
-    k = 0
-    i = 0
-    while i < n:
-        while i < n and is_space(points[i]):
-            i += 1
-        if i == n:
-            break
+            continue
         start = i
-        stop = i
-        while stop < n and not (points[stop] == _LINE_FEED and stop + 1 < n and points[stop + 1] == _LINE_FEED):
-            stop += 1
-        i = stop
-        while is_space(points[stop - 1]):
-            stop -= 1
-        starts[k], ends[k] = start, stop
-        k += 1
-    return starts[:k].copy(), ends[:k].copy()
+        if line_start < 0:
+            line_start = i
+            line = origin
+            if paragraph_start < 0:
+                paragraph_start = i
+        word = origin
+        while True:
+            word = hash_more(word, c)
+            line = hash_more(line, c)
+            i += 1
+            if i == n:
+                break
+            c = points[i]
+            if is_space(c):
+                break
+        word_starts[words], word_ends[words], word_hashes[words] = start, i, hash_end(word, i - start)
+        words += 1
+        end = i
+        stripped = line
+    if line_start >= 0:
+        line_starts[lines], line_ends[lines] = line_start, end
+        line_hashes[lines] = hash_end(stripped, end - line_start)
+        lines += 1
+    if paragraph_start >= 0:
+        paragraph_starts[paragraphs], paragraph_ends[paragraphs] = paragraph_start, end
+        paragraphs += 1
+    return Segments(
+        word_starts[:words].copy(),
+        word_ends[:words].copy(),
+        word_hashes[:words].copy(),
+        line_starts[:lines].copy(),
+        line_ends[:lines].copy(),
+        line_hashes[:lines].copy(),
+        paragraph_starts[:paragraphs].copy(),
+        paragraph_ends[:paragraphs].copy(),
+    )
 
 
 @numba.njit(cache=True, inline="always")

@@ -36,6 +36,16 @@ class StringTable:
 
 
 @numba.njit(cache=True, inline="always")
+def find_hashed(keys: UInt64Array, numbers: npt.NDArray[np.int32], hashed: np.uint64) -> int:
+    """Number of the string of a StringTable that has this hash, -1 if none has."""
+    mask = np.uint64(len(keys) - 1)
+    slot = hashed & mask
+    while numbers[slot] >= 0 and keys[slot] != hashed:
+        slot = (slot + np.uint64(1)) & mask
+    return int(numbers[slot])
+
+
+@numba.njit(cache=True, inline="always")
 def find(
     keys: UInt64Array,
     numbers: npt.NDArray[np.int32],
@@ -50,9 +60,4 @@ def find(
     state = hash_start(0)
     for i in range(start, end):
         state = hash_more(state, points[i])
-    hashed = hash_end(state, end - start)
-    mask = np.uint64(len(keys) - 1)
-    slot = hashed & mask
-    while numbers[slot] >= 0 and keys[slot] != hashed:
-        slot = (slot + np.uint64(1)) & mask
-    return int(numbers[slot])
+    return find_hashed(keys, numbers, hash_end(state, end - start))

@@ -13,7 +13,8 @@ from functools import cached_property
 
 from corpusmill.core import characters, segments, tokens, word_break, words
 from corpusmill.core.characters import Classes
-from corpusmill.core.hashing import Int64Array, UInt64Array
+from corpusmill.core.hashing import UInt64Array
+from corpusmill.core.segments import Segments
 from corpusmill.core.words import CodePoints, Spans
 
 
@@ -52,17 +53,19 @@ class Text:
     @cached_property
     def _words(self) -> tuple[Spans, UInt64Array]:
         if words.writes_spaces(self.language):
-            starts, ends, hashes = segments.whitespace_words(self.points)
-            return Spans(starts, ends), hashes
+            return self.spaced_words, self._segments.word_hashes
         found = words.words(self.string, self.language)
         return found, found.hashes(self.points)
 
     @cached_property
+    def _segments(self) -> Segments:
+        found: Segments = segments.segments(self.points)
+        return found
+
+    @cached_property
     def spaced_words(self) -> Spans:
         """What stands between whitespace, in any language."""
-        if words.writes_spaces(self.language):
-            return self.words
-        return Spans(*segments.whitespace_words(self.points)[:2])
+        return Spans(self._segments.word_starts, self._segments.word_ends)
 
     @cached_property
     def unicode_words(self) -> Spans:
@@ -91,22 +94,17 @@ class Text:
     @cached_property
     def lines(self) -> Spans:
         """Lines that are not blank, without the whitespace around them."""
-        return Spans(*self._lines[:2])
+        return Spans(self._segments.line_starts, self._segments.line_ends)
 
-    @cached_property
+    @property
     def line_hashes(self) -> UInt64Array:
         """Hash of every line, uint64 (k,)."""
-        return self._lines[2]
-
-    @cached_property
-    def _lines(self) -> tuple[Int64Array, Int64Array, UInt64Array]:
-        found: tuple[Int64Array, Int64Array, UInt64Array] = segments.lines(self.points)
-        return found
+        return self._segments.line_hashes
 
     @cached_property
     def paragraphs(self) -> Spans:
         """Runs of text between empty lines, without the whitespace around them."""
-        return Spans(*segments.paragraphs(self.points))
+        return Spans(self._segments.paragraph_starts, self._segments.paragraph_ends)
 
     @cached_property
     def sentences(self) -> Spans:

@@ -88,8 +88,8 @@ def writes_spaces(language: str) -> bool:
 def words(text: str, language: str) -> Spans:
     """Words of `text`; see the module's definition."""
     if writes_spaces(language):
-        starts, ends, _ = segments.whitespace_words(codepoints(text))
-        return Spans(starts, ends)
+        found = segments.segments(codepoints(text))
+        return Spans(found.word_starts, found.word_ends)
     if language == "ja":
         return _japanese.words(text)
     return _from_pairs([m.span() for m in _UNSPACED_WORD.finditer(text)])
@@ -105,13 +105,14 @@ def without_outer_punctuation(spans: Spans, classes: Classes) -> Spans:
 
 def lines(text: str) -> Spans:
     """Lines that hold something besides whitespace, without the whitespace around them."""
-    starts, ends, _ = segments.lines(codepoints(text))
-    return Spans(starts, ends)
+    found = segments.segments(codepoints(text))
+    return Spans(found.line_starts, found.line_ends)
 
 
 def paragraphs(text: str) -> Spans:
     """Runs of text between empty lines, without the whitespace around them; empty ones are left out."""
-    return Spans(*segments.paragraphs(codepoints(text)))
+    found = segments.segments(codepoints(text))
+    return Spans(found.paragraph_starts, found.paragraph_ends)
 
 
 def sentences(text: str) -> Spans:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from corpusmill.core import characters
 from corpusmill.core.characters import ALPHANUMERIC, LETTER, WORD, Classes, is_space
 from corpusmill.core.hashing import Int64Array, UInt64Array
+from corpusmill.core.string_table import find, find_hashed
 from corpusmill.core.text import Text
 from corpusmill.core.words import CodePoints
 from corpusmill.stages.stop_words import Forms, StopWords, occurrences
@@ -68,6 +69,7 @@ def paper(text: Text, stop_words: StopWords | None) -> Scores:
         text.points,
         characters.table(),
         *text.words,
+        text.word_hashes,
         *text.lines,
         _PAPER_BULLETS,
         *_table(stop_words),
@@ -163,6 +165,7 @@ def _paper(
     classes: Classes,
     word_starts: Int64Array,
     word_ends: Int64Array,
+    word_hashes: UInt64Array,
     line_starts: Int64Array,
     line_ends: Int64Array,
     bullets: CodePoints,
@@ -195,14 +198,20 @@ def _paper(
 
     stop_words = np.nan
     if num_stops:
-        starts, ends = word_starts.copy(), word_ends.copy()
-        for i in range(len(starts)):
-            while starts[i] < ends[i] and not classes[points[starts[i]]] & WORD:
-                starts[i] += 1
-            while starts[i] < ends[i] and not classes[points[ends[i] - 1]] & WORD:
-                ends[i] -= 1
-        found = occurrences(points, starts, ends, stop_keys, stop_numbers, longest_stop, num_stops, num_forms)
-        stop_words = float(np.count_nonzero(found))
+        seen = np.zeros(num_stops, dtype=np.bool_)
+        for i in range(len(word_starts)):
+            start, end = word_starts[i], word_ends[i]
+            while start < end and not classes[points[start]] & WORD:
+                start += 1
+            while start < end and not classes[points[end - 1]] & WORD:
+                end -= 1
+            if end - start == word_ends[i] - word_starts[i]:
+                at = find_hashed(stop_keys, stop_numbers, word_hashes[i])
+            else:
+                at = find(stop_keys, stop_numbers, longest_stop, points, start, end)
+            if at >= 0:
+                seen[at // num_forms] = True
+        stop_words = float(np.count_nonzero(seen))
 
     return _scores(
         len(word_starts),

@@ -17,6 +17,7 @@ DEFINITIONS: dict[int, Callable[[str], bool]] = {
     characters.DIGIT: str.isdecimal,
     characters.WORD: lambda c: unicodedata.category(c)[0] in "LMN",
     characters.SPACE: str.isspace,
+    characters.ALPHANUMERIC: str.isalnum,
 }
 
 
@@ -39,3 +40,15 @@ def test_counts(text: str, data: st.DataObject) -> None:
     of = characters.classes(codepoints(text))
     expected = [sum(c.isalpha() for c in text[a:b]) for a, b in spans]
     assert characters.counts(of, characters.LETTER, starts, ends).tolist() == expected
+
+
+def test_spaces_of_kernels_are_those_of_strings() -> None:
+    assert [i for i in range(0x110000) if characters.is_space.py_func(i)] == [
+        i for i in range(0x110000) if chr(i).isspace()
+    ]
+
+
+def test_lowercase_is_that_of_single_code_points() -> None:
+    text = "ΑΣ İstanbul STRASSE ẞ Ⅷ 日本 \U00010400 a1"
+    lowered = characters.lowercase(codepoints(text)).tolist()
+    assert "".join(map(chr, lowered)) == "ασ İstanbul strasse ß ⅷ 日本 \U00010428 a1"

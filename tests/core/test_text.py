@@ -18,6 +18,10 @@ def test_a_text_says_what_the_functions_say(string: str, language: str) -> None:
     assert text.sentences.texts(string) == words.sentences(string).texts(string)
     assert len(text.points) == len(text.classes) == len(string)
     assert text.word_hashes.tolist() == text.words.hashes(text.points).tolist()
+    assert text.line_hashes.tolist() == text.lines.hashes(text.points).tolist()
+    assert text.token_hashes.tolist() == text.tokens.hashes(text.points).tolist()
+    assert text.spaced_words.texts(string) == string.split()
+    assert all(word[0].isalnum() for word in text.unicode_words.texts(string))
     assert [w for w in text.bare_words.texts(string) if w != w.strip("(),")] == []
 
 
