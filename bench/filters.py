@@ -219,8 +219,11 @@ def against_reference(ours: OurVerdicts) -> Iterator[list[str]]:
     texts, languages = ours.documents["text"].to_pylist(), ours.documents["language"].to_pylist()
     for name, stage in ours.stages.items():
         largest, other = 0.0, 0
+        # c4 has no variants: datatrove's is its rules without terminal punctuation, as in the recipe.
+        of_c4 = "paper" if getattr(stage.config, "terminal_punctuation", True) else "datatrove"
+        variant = getattr(stage.config, "variant", of_c4)
         for i, (text, language) in enumerate(zip(texts, languages, strict=True)):
-            found = slow.reference_scores(name, text, language)
+            found = slow.reference_scores(name, text, language, variant)
             for score in stage.score_names:
                 a, b = ours.scores[name][i][score], found[score]
                 if a == a or b == b:  # a rule that does not apply to the language gives NaN
