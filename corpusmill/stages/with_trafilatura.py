@@ -6,10 +6,18 @@ from functools import partial
 from typing import Any
 
 import trafilatura
+import trafilatura.utils
 from lxml import etree
-from lxml.html import HtmlElement, HTMLParser, document_fromstring
+from lxml.html import HtmlComment, HtmlElement, HtmlEntity, HTMLParser, HtmlProcessingInstruction, document_fromstring
 
 from corpusmill.stages.main_text import answer
+
+# lxml.html asks a function in Python for the class of every element that it hands out, to tell forms and inputs apart.
+# trafilatura treats all alike, so they are given one class, without asking: a quarter of the time of a page.
+_ONE_CLASS = etree.ElementDefaultClassLookup(
+    element=HtmlElement, comment=HtmlComment, pi=HtmlProcessingInstruction, entity=HtmlEntity
+)
+trafilatura.utils.HTML_PARSER.set_element_class_lookup(_ONE_CLASS)
 
 _PARSER: dict[str, Any] = {"encoding": "utf-8", "remove_comments": True, "remove_pis": True}
 
