@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
+from corpusmill.core import documents
 from corpusmill.core.artifacts import Counts
-from corpusmill.core.errors import InternalError
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.registry import DOCUMENT_STAGES
 from corpusmill.pipeline.scores import scored_stages
@@ -100,12 +100,10 @@ def _numbers(chain: Chain, index: int, rule: str) -> tuple[float | None, float |
         manifest = chain.folder(index).manifest(shard.name)
         if manifest is not None and rule in manifest.counts.removed:
             table = chain.folder(index).read("removed", shard.name, ["rule", "value", "threshold"])
-            rows.append(table.filter(pa.compute.equal(table.column("rule"), rule)))
+            rows.append(table.filter(pc.equal(table.column("rule"), rule)))
         if len(rows) == _SHARDS_READ:
             break
-    if not rows:
-        raise InternalError("a rule is counted that removed nothing", where=f"{chain.names[index]}/{rule}")
-    table = pa.concat_tables(rows)
+    table = documents.concat(rows, documents.REMOVAL)
     judged = table.filter(table.column("threshold").is_valid())
     if judged.num_rows == 0:
         return None, None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -76,6 +77,7 @@ class ExtractStage(DocumentStage[ExtractConfig]):
     packages = ("trafilatura", "lxml", "jusText", "Resiliparse")
     Config = ExtractConfig
     output_schema = documents.DOCUMENT
+    expected_share: ClassVar[Mapping[str, float]] = {"no_text": 0.3}
 
     def __init__(self, config: ExtractConfig) -> None:
         super().__init__(config)

@@ -24,7 +24,9 @@ def _counts(into: int, **removed: int) -> Counts:
 def test_a_rule_above_its_band_is_named_with_value_threshold_and_setting(finished_run: Path) -> None:
     chain = sample_runs.chain(finished_run)
     index = chain.index("quality")
-    (alarm,) = alarms(chain, index, _counts(1000, words_min=401, stop_words=400), {"quality": {"words_min": 0.4}})
+    (alarm,) = alarms(
+        chain, index, _counts(1000, words_min=401, stop_words=400), {"quality": {"words_min": 0.4, "stop_words": None}}
+    )
     assert (alarm.stage, alarm.rule, alarm.removed, alarm.share, alarm.expected) == (
         "quality",
         "words_min",
