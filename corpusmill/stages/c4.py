@@ -283,7 +283,7 @@ class C4(ScoredStage[C4Config]):
     ones of the language's list the text holds, as it came in, none without a list; `bad_words_draw`, 0..1, by which it
     stays or goes, none where no bad word is found.
 
-    expected_share: of the shared sample's main texts that pass repetition and quality, C4's sentences remove 5 % (de) to
+    expected_share: of the shared sample's main texts that pass repetition and quality, sentences remove 5 % (de) to
     29 % (zh), curly brackets up to 2 %, save 17 % of Japanese manuals of software; mC4's paragraphs remove a third of
     the English. The bands leave room for the pages of a crawl.
     """

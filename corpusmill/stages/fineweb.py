@@ -161,9 +161,9 @@ def _counted(
 class FineWeb(ScoredStage[FineWebConfig]):
     """Removes documents whose lines are not those of prose; see `scores` for what is measured, RULES for the rules.
 
-    expected_share: of the shared sample's main texts that pass repetition and quality, line punctuation removes 4 % (de)
-    to 23 % (zh), short lines up to 8 %, duplicates up to 5 %, line feeds up to 7 % (ja). The paper's three rules remove
-    22 % of the tokens together. The bands leave room for the pages of a crawl.
+    expected_share: of the shared sample's main texts that pass repetition and quality, line punctuation removes 4 %
+    (de) to 23 % (zh), short lines up to 8 %, duplicates up to 5 %, line feeds up to 7 % (ja). The bands leave room for
+    the pages of a crawl.
     """
 
     name = "fineweb"

@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
+from reference_words import tokens
+
 from corpusmill.core import documents
 from corpusmill.core.words import words, writes_spaces
 from corpusmill.stages.c4 import CITATION, END_MARKS, POLICY
@@ -31,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 def reference_scores(stage: str, text: str, language: str, variant: str = "paper") -> dict[str, float]:
-    """Scores of `c4` (variants paper, datatrove: FineWeb's settings), `fineweb` or `lines` (paper, dclm)."""
+    """Scores of `c4` (variants paper, datatrove: FineWeb's settings), `fineweb` (the same) or `lines` (paper, dclm)."""
     return outcome(stage, text, language, variant).scores
 
 
@@ -40,7 +42,7 @@ def outcome(stage: str, text: str, language: str, variant: str = "paper") -> Out
     if stage == "c4":
         return c4(text, language, terminal_punctuation=variant == "paper")
     if stage == "fineweb":
-        return Outcome(fineweb(text, language), text, Counter())
+        return Outcome(fineweb(text, language, variant), text, Counter())
     return lines_of_dclm(text) if variant == "dclm" else lines(text, language)
 
 
@@ -107,16 +109,17 @@ def c4(text: str, language: str, *, terminal_punctuation: bool) -> Outcome:
     return Outcome({**values, "bad_words": nan, "bad_words_draw": nan}, "\n".join(kept).strip(), +rules)
 
 
-def fineweb(text: str, language: str) -> dict[str, float]:
+def fineweb(text: str, language: str, variant: str) -> dict[str, float]:
     held = [line for line in text.split("\n") if line.strip()]
     if not held:
         return dict.fromkeys(("line_punctuation", "short_lines", "duplicate_line_characters", "newline_ratio"), 0.0)
+    counted = tokens(text, language) if variant == "datatrove" else words_of(text, language)
     copied = sum(len(line) for i, line in enumerate(held) if line in held[:i])
     return {
         "line_punctuation": sum(line.endswith(STOPS) for line in held) / len(held),
         "short_lines": sum(len(line) <= 30 for line in held) / len(held),
         "duplicate_line_characters": copied / len(text.replace("\n", "")),
-        "newline_ratio": text.count("\n") / max(1, len(words_of(text, language))),
+        "newline_ratio": text.count("\n") / max(1, len(counted)),
     }
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -157,10 +157,11 @@ TEXTS = st.text() | st.lists(PIECES, max_size=30).map("".join)
 
 
 @settings(max_examples=300)
-@given(TEXTS, st.sampled_from(["en", "zh", ""]))
-def test_scores_are_those_of_the_reference(text: str, language: str) -> None:
-    expected = reference_scores("fineweb", text, language)
-    assert scores(Text(text, language), STOPS, DEFAULT) == pytest.approx([expected[name] for name in NAMES])
+@given(TEXTS, st.sampled_from(["en", "zh", ""]), st.sampled_from(["paper", "datatrove"]))
+def test_scores_are_those_of_the_reference(text: str, language: str, variant: Literal["paper", "datatrove"]) -> None:
+    expected = reference_scores("fineweb", text, language, variant)
+    config = FineWebConfig(variant=variant)
+    assert scores(Text(text, language), STOPS, config) == pytest.approx([expected[name] for name in NAMES])
 
 
 @settings(max_examples=100)
