@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -75,3 +76,16 @@ def test_a_run_without_its_order_is_not_proved(mill: Mill, finished_run: Path, t
     result = mill("verify", run)
     assert result.code == 1
     assert "order" in result.err
+
+
+def test_a_document_without_scores_is_found(mill: Mill, finished_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run", symlinks=True))
+    path = sorted((run / "stages" / "quality" / "shards").iterdir())[0]
+    manifest = json.loads(path.read_text())
+    manifest["files"]["scores"]["rows"] -= 1
+    path.write_text(json.dumps(manifest))
+    result = mill("verify", run, "--quick", "--json")
+    assert result.code == 1
+    (failed,) = [check for check in result.json["checks"] if not check["ok"]]
+    assert failed["name"] == "stage quality"
+    assert "documents in, but scores of" in failed["detail"]
