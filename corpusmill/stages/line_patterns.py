@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -26,11 +27,15 @@ _DCLM_COUNTED = "likes|shares|comments|retweets|reposts|quotes|bookmarks|upvotes
 DCLM_COUNTER: Final = rf"^\W*\d(?:,|\.|\d)*(?:K|k|M|m|B|b)?\s+(?:{_DCLM_COUNTED})\W*$"
 
 
+# What the finder sees in a line: a phrase of one of the lists, or of several.
+START, END, ANYWHERE, COUNTED = 1, 2, 4, 8
+
+
 class Patterns(Protocol):
     """Judges single lines, which have no outer whitespace.
 
-    finder: finds, in lines of which `cuts` takes out anything, something; lines in which it finds nothing are not asked
-        about.
+    finder: marks every line of which `cuts` takes out anything with START, END or ANYWHERE, and every counter with
+        COUNTED; lines that it does not mark are not asked about.
     counter_letters: a counter has at most so many letters.
     """
 
@@ -40,8 +45,8 @@ class Patterns(Protocol):
     def is_counter(self, line: str) -> bool:
         """Whether `line` is a number and what it counts, and nothing else."""
 
-    def cuts(self, line: str) -> list[Cut]:
-        """What is taken out of `line`: offsets in `line`, ascending, disjoint."""
+    def cuts(self, line: str, marks: int) -> list[Cut]:
+        """What is taken out of `line`, in which the finder sees `marks`: offsets in `line`, ascending, disjoint."""
 
     def goes_whole(self, left: str) -> bool:
         """Whether the whole line goes when `left` is what the cuts leave of it."""
@@ -60,23 +65,26 @@ class ListedPatterns:
         self._start = _compile(rf"\W*(?:{first}[{_CLOSING}]*)+")
         self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
         self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
-        self.finder = PhraseFinder(dict.fromkeys((*start, *end, *anywhere), 1))
+        marks: Counter[str] = Counter()
+        for mark, listed in ((START, start), (END, end), (ANYWHERE, anywhere), (COUNTED, counters)):
+            marks.update(dict.fromkeys(listed, mark))
+        self.finder = PhraseFinder(marks)
         self.counter_letters = max((len(phrase) for phrase in counters), default=0) + 1  # and the k of 12k
 
     def is_counter(self, line: str) -> bool:
         """Whether `line` is one number and what it counts, in either order."""
         return self._counter.fullmatch(line) is not None
 
-    def cuts(self, line: str) -> list[Cut]:
+    def cuts(self, line: str, marks: int) -> list[Cut]:
         """The phrases in `line`. Separators and brackets around a phrase go with it."""
-        head = self._start.match(line)
+        head = self._start.match(line) if marks & START else None
         begin = head.end() if head else 0
-        tail = self._end.search(line, begin)
+        tail = self._end.search(line, begin) if marks & END else None
         end = tail.start() if tail else len(line)
         while tail and end > begin and line[end - 1] in _OPENING:
             end -= 1
         found = [Cut("pattern_start", 0, begin)] if head else []
-        for match in self._anywhere.finditer(line, begin, end):
+        for match in self._anywhere.finditer(line, begin, end) if marks & ANYWHERE else ():
             a, b = match.span()
             while b == end and a > begin and line[a - 1].isspace():
                 a -= 1  # nothing follows, so the space before would be left at the end
@@ -98,15 +106,22 @@ class DclmPatterns:
             ("pattern_end", _compile(DCLM_END)),
             ("pattern_start", _compile(DCLM_START)),
         )
-        self.finder = PhraseFinder(dict.fromkeys(("items in cart", "read more", "sign-in"), 1))
+        self.finder = PhraseFinder(
+            {
+                **dict.fromkeys(_DCLM_COUNTED.split("|"), COUNTED),
+                "sign-in": START,
+                "read more": END,
+                "items in cart": ANYWHERE,
+            }
+        )
         self.counter_letters = max(map(len, _DCLM_COUNTED.split("|"))) + 1
 
     def is_counter(self, line: str) -> bool:
         """Whether the lower-case `line` matches DCLM's expression."""
         return self._counter.search(line.lower()) is not None
 
-    def cuts(self, line: str) -> list[Cut]:
-        """The substrings that the three expressions take out, each of what the one before left."""
+    def cuts(self, line: str, marks: int) -> list[Cut]:
+        """The substrings that the three expressions take out, each of what the one before left, whatever is marked."""
         cuts: list[Cut] = []
         left = list(range(len(line)))  # offsets in `line` of what is left
         for rule, pattern in self._steps:

@@ -28,7 +28,7 @@ from corpusmill.core.text import Text
 from corpusmill.stages import phrases
 from corpusmill.stages.base import StageConfig
 from corpusmill.stages.line_cuts import all_lines, in_order, whole_lines
-from corpusmill.stages.line_patterns import DclmPatterns, ListedPatterns, Patterns
+from corpusmill.stages.line_patterns import ANYWHERE, COUNTED, END, START, DclmPatterns, ListedPatterns, Patterns
 from corpusmill.stages.scored import Bound, Measured, ScoredStage
 
 _LISTS = Path(__file__).parent / "lists"
@@ -123,9 +123,11 @@ def correct(text: Text, config: LinesConfig, patterns: Patterns) -> Corrections:
         dclm,
     )
     counted = _counted_starts(classes, words.starts) if dclm else words.starts
-    short = np.flatnonzero(suspicions & _SHORT_LINE)
-    held = patterns.finder.in_spans(text.points, lines.starts[short], lines.ends[short])
-    suspicions[short[held == 0]] &= ~np.uint8(_SHORT_LINE)
+    asked = np.flatnonzero(suspicions & (_SHORT_LINE | _COUNTER_LINE))
+    marks = np.zeros_like(suspicions)
+    marks[asked] = patterns.finder.in_spans(text.points, lines.starts[asked], lines.ends[asked])
+    suspicions[(marks & COUNTED) == 0] &= ~np.uint8(_COUNTER_LINE)
+    suspicions[(marks & (START | END | ANYWHERE)) == 0] &= ~np.uint8(_SHORT_LINE)
 
     cuts: list[Cut] = []
     flagged: list[int] = []
@@ -136,7 +138,7 @@ def correct(text: Text, config: LinesConfig, patterns: Patterns) -> Corrections:
         rule = _whole_line(line, int(suspicions[i]), patterns)
         edits = []
         if rule is None and suspicions[i] & _SHORT_LINE:
-            edits = patterns.cuts(line)
+            edits = patterns.cuts(line, int(marks[i]))
             left = documents.without_spans(line, ((edit.start, edit.end) for edit in edits))
             if edits and patterns.goes_whole(left):
                 rule = edits[0].rule

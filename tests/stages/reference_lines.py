@@ -21,6 +21,7 @@ from corpusmill.stages.lines import LinesConfig
 
 STOPS = tuple(map(chr, stop_characters().tolist()))
 LISTED = LinesConfig().patterns()
+ALL_MARKS = 255
 SENTENCE_END = re.compile(r"[。．！？!?.]+[」』）)\"'”’]*")
 
 
@@ -143,7 +144,7 @@ def lines(text: str, language: str) -> Outcome:
             rule = "counter_line"
         elif len(of_line) < 2 and any(c.isalnum() for c in line):
             rule = "one_word_line"
-        cuts = LISTED.cuts(line) if line and not rule and len(of_line) <= 10 else []
+        cuts = LISTED.cuts(line, ALL_MARKS) if line and not rule and len(of_line) <= 10 else []
         left = documents.without_spans(line, ((cut.start, cut.end) for cut in cuts))
         if cuts and not any(c.isalpha() for c in left):
             rule = cuts[0].rule
