@@ -40,12 +40,12 @@ class Text:
         """Classes of every code point (core/characters.py), uint8 (len(string),)."""
         return characters.classes(self.points)
 
-    @cached_property
+    @property
     def words(self) -> Spans:
         """Words by the definition of core/words.py."""
         return self._words[0]
 
-    @cached_property
+    @property
     def word_hashes(self) -> UInt64Array:
         """Hash of every word, uint64 (k,)."""
         return self._words[1]
@@ -72,19 +72,26 @@ class Text:
         """Words of UAX #29 that begin with a letter or digit (core/word_break.py), in any language."""
         return Spans(*word_break.words(self.points, characters.table()))
 
-    @cached_property
+    @property
     def tokens(self) -> Spans:
         """Words with punctuation split off (core/tokens.py); `words` where the language writes no spaces.
 
         [DEVIATION from datatrove] It has a tokenizer for each language; here English special cases hold in all of them,
         and Japanese has no punctuation among its words.
         """
-        return Spans(*tokens.tokens(self.points)) if words.writes_spaces(self.language) else self.words
+        return self._tokens[0]
 
-    @cached_property
+    @property
     def token_hashes(self) -> UInt64Array:
         """Hash of every token, uint64 (k,)."""
-        return self.tokens.hashes(self.points)
+        return self._tokens[1]
+
+    @cached_property
+    def _tokens(self) -> tuple[Spans, UInt64Array]:
+        if not words.writes_spaces(self.language):
+            return self._words
+        starts, ends, hashes = tokens.tokens(self.points, self._segments)
+        return Spans(starts, ends), hashes
 
     @cached_property
     def bare_words(self) -> Spans:

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from corpusmill.core.characters import is_space
-from corpusmill.core.hashing import Int64Array, UInt64Array
+from corpusmill.core.hashing import Int64Array, UInt64Array, hash_end, hash_more, hash_start
+from corpusmill.core.segments import Segments
 from corpusmill.core.special_tokens import (
     BEFORE_DOT,
     CURRENCY,
@@ -33,7 +33,7 @@ from corpusmill.core.special_tokens import (
     properties,
     units_table,
 )
-from corpusmill.core.string_table import find
+from corpusmill.core.string_table import find, find_hashed
 
 _Points = npt.NDArray[np.uint32]
 _Numbers = npt.NDArray[np.int32]
@@ -41,12 +41,18 @@ _Numbers = npt.NDArray[np.int32]
 _DOT, _ELLIPSIS, _PLUS, _HYPHEN, _DOLLAR, _DEGREE = 0x2E, 0x2026, 0x2B, 0x2D, 0x24, 0xB0
 
 
-def tokens(points: _Points) -> tuple[Int64Array, Int64Array]:
-    """Tokens of a text: starts and ends, int64 (k,), code points, ascending, none of them blank."""
+def tokens(points: _Points, segments: Segments) -> tuple[Int64Array, Int64Array, UInt64Array]:
+    """Tokens of a text: starts and ends, int64 (k,), code points, ascending, none blank; hashes, uint64 (k,).
+
+    segments: of the same text. Hashes are those of `hash_spans`.
+    """
     cases, pieces = cases_table()
     units = units_table()
-    found: tuple[Int64Array, Int64Array] = _tokens(
+    found: tuple[Int64Array, Int64Array, UInt64Array] = _tokens(
         points,
+        segments.word_starts,
+        segments.word_ends,
+        segments.word_hashes,
         properties(),
         cases.keys,
         cases.numbers,
@@ -62,6 +68,9 @@ def tokens(points: _Points) -> tuple[Int64Array, Int64Array]:
 @numba.njit(cache=True, nogil=True)
 def _tokens(
     points: _Points,
+    word_starts: Int64Array,
+    word_ends: Int64Array,
+    word_hashes: UInt64Array,
     table: Properties,
     case_keys: UInt64Array,
     case_numbers: _Numbers,
@@ -70,27 +79,23 @@ def _tokens(
     unit_keys: UInt64Array,
     unit_numbers: _Numbers,
     longest_unit: int,
-) -> tuple[Int64Array, Int64Array]:
+) -> tuple[Int64Array, Int64Array, UInt64Array]:
     n = len(points)
     starts = np.empty(n, dtype=np.int64)
     ends = np.empty(n, dtype=np.int64)
-    suffixes = np.empty(n, dtype=np.int64)  # where suffixes of this chunk begin, the outermost first
+    hashes = np.empty(n, dtype=np.uint64)
+    suffixes = np.empty(n, dtype=np.int64)  # where suffixes of this word begin, the outermost first
     k = 0
-    i = 0
-    while i < n:
-        while i < n and is_space(points[i]):
-            i += 1
-        start = i
-        only_letters = True
-        while i < n and not is_space(points[i]):
-            only_letters &= table[points[i]] & LETTER != 0
-            i += 1
-        end = i
-        if start == end:
-            break
+    for word in range(len(word_starts)):
+        start, end = word_starts[word], word_ends[word]
+        first = k
+        case = find_hashed(case_keys, case_numbers, word_hashes[word])
+        if case < 0 and _only_letters(points, table, start, end):
+            starts[k], ends[k], hashes[k] = start, end, word_hashes[word]
+            k += 1
+            continue
         num_suffixes = 0
-        case = find(case_keys, case_numbers, longest_case, points, start, end)
-        while case < 0 and start < end and not only_letters:
+        while case < 0 and start < end:
             prefix = _prefix(points, table, start, end)
             if prefix and start + prefix < end:
                 case = find(case_keys, case_numbers, longest_case, points, start + prefix, end)
@@ -117,7 +122,8 @@ def _tokens(
                 end -= suffix
                 suffixes[num_suffixes] = end
                 num_suffixes += 1
-            case = find(case_keys, case_numbers, longest_case, points, start, end)
+            if prefix and suffix:  # otherwise what is left was looked up above
+                case = find(case_keys, case_numbers, longest_case, points, start, end)
         if case >= 0:
             for length in pieces[case]:
                 if length:
@@ -125,17 +131,29 @@ def _tokens(
                     k += 1
                     start += length
         elif start < end:
-            if only_letters or _is_url(points, table, start, end):
+            if _only_letters(points, table, start, end) or _is_url(points, table, start, end):
                 starts[k], ends[k] = start, end
                 k += 1
             else:
                 k = _cut_at_infixes(points, table, start, end, starts, ends, k)
         while num_suffixes:
             num_suffixes -= 1
-            starts[k], ends[k] = end, suffixes[num_suffixes - 1] if num_suffixes else i
+            starts[k], ends[k] = end, suffixes[num_suffixes - 1] if num_suffixes else word_ends[word]
             end = ends[k]
             k += 1
-    return starts[:k].copy(), ends[:k].copy()
+        for i in range(first, k):
+            state = hash_start(0)
+            for j in range(starts[i], ends[i]):
+                state = hash_more(state, points[j])
+            hashes[i] = hash_end(state, ends[i] - starts[i])
+    return starts[:k].copy(), ends[:k].copy(), hashes[:k].copy()
+
+
+@numba.njit(cache=True, inline="always")
+def _only_letters(points: _Points, table: Properties, start: int, end: int) -> bool:
+    while start < end and table[points[start]] & LETTER:
+        start += 1
+    return start == end
 
 
 @numba.njit(cache=True, nogil=True)

@@ -199,23 +199,24 @@ def greedy_ngram_characters(
     for i in range(longest):
         powers[i + 1] = powers[i] * _BASE
 
-    size = _table_size(num_words)
+    size = 2 * _table_size(num_words)
     mask = np.uint64(size - 1)
-    slots = np.empty(size, dtype=np.int32)
+    sizes = np.zeros(size, dtype=np.uint8)  # n of the n-gram in a slot: those of smaller n are as good as none
     keys = np.empty(size, dtype=np.uint64)
     for n in range(smallest, min(largest, num_words) + 1):
-        slots[:] = -1
         i = 0
         while i <= num_words - n:
             characters = before[i + n] - before[i]
             gram = mix64(joined[i + n] - joined[i] * powers[characters] + np.uint64(characters) * _STEP)
-            slot = _find(slots, keys, mask, gram, gram & mask)
-            if slots[slot] < 0:
-                slots[slot], keys[slot] = i, gram
-                i += 1
-            else:
+            slot = gram & mask
+            while sizes[slot] == n and keys[slot] != gram:
+                slot = (slot + np.uint64(1)) & mask
+            if sizes[slot] == n:
                 covered[n - smallest] += characters
                 i += n
+            else:
+                sizes[slot], keys[slot] = n, gram
+                i += 1
     return covered
 
 

@@ -88,13 +88,17 @@ def datatrove(text: Text, stop_words: StopWords | None) -> Scores:
     - lines: str.splitlines(), blank ones too. Bullets: • and -.
     - stop words: how many different ones of the list occur, exactly as they are listed.
     """
+    listed = stop_words or _NO_STOP_WORDS
     scores: Scores = _datatrove(
         text.points,
         characters.table(),
         _punctuation(),
         *text.tokens,
+        text.token_hashes,
         _DATATROVE_BULLETS,
-        *_table(stop_words),
+        listed.table.keys,
+        listed.table.numbers,
+        listed.num_words,
     )
     return scores
 
@@ -266,6 +270,8 @@ def _punctuation() -> Classes:
 @numba.njit(cache=True, inline="always")
 def _breaks_line(c: int) -> bool:
     """Whether str.splitlines() ends a line at `c`."""
+    if 0x1E < c < 0x85:
+        return False
     return (10 <= c <= 13) or (0x1C <= c <= 0x1E) or c == 0x85 or c == 0x2028 or c == 0x2029
 
 
@@ -276,22 +282,24 @@ def _datatrove(
     punctuation: Classes,
     word_starts: Int64Array,
     word_ends: Int64Array,
+    word_hashes: UInt64Array,
     bullets: CodePoints,
     stop_keys: UInt64Array,
     stop_numbers: npt.NDArray[np.int32],
-    longest_stop: int,
     num_stops: int,
-    num_forms: int,
 ) -> Scores:
     n = len(points)
     hashes = 0
     ellipses = 0
     run = 0
     for c in points:
-        run = run + 1 if c == _DOT else 0
-        if run == 3:
-            ellipses += 1
-            run = 0
+        if c == _DOT:
+            run += 1
+            if run == 3:
+                ellipses += 1
+                run = 0
+            continue
+        run = 0
         hashes += c == _HASH
         ellipses += c == _ELLIPSIS
 
@@ -325,8 +333,12 @@ def _datatrove(
 
     stop_words = np.nan
     if num_stops:
-        found = occurrences(points, word_starts, word_ends, stop_keys, stop_numbers, longest_stop, num_stops, num_forms)
-        stop_words = float(np.count_nonzero(found))
+        seen = np.zeros(num_stops, dtype=np.bool_)
+        for hashed in word_hashes:
+            at = find_hashed(stop_keys, stop_numbers, hashed)
+            if at >= 0:
+                seen[at] = True
+        stop_words = float(np.count_nonzero(seen))
 
     return _scores(
         words,
@@ -367,17 +379,23 @@ def _dclm(
     between = True
     for i in range(n):
         c = points[i]
-        separates = c == _SPACE or 9 <= c <= 13 or c == 0
-        if between and classes[c] & ALPHANUMERIC:
-            words += 1
-        between = separates
-        run = run + 1 if c == _DOT else 0
-        if run == 3:
-            ellipses += 1
+        if c == _SPACE or 9 <= c <= 13 or c == 0:
+            between = True
             run = 0
-        if c == _DOT and i - 4 >= spaced_from and _ends_in_dots(points, i - 4, i + 1, 2):
-            ellipses += 1
-            spaced_from = i + 1
+            continue
+        if between:
+            words += classes[c] & ALPHANUMERIC != 0
+            between = False
+        if c == _DOT:
+            run += 1
+            if run == 3:
+                ellipses += 1
+                run = 0
+            if i - 4 >= spaced_from and _ends_in_dots(points, i - 4, i + 1, 2):
+                ellipses += 1
+                spaced_from = i + 1
+            continue
+        run = 0
         hashes += c == _HASH
         ellipses += c == _ELLIPSIS
 

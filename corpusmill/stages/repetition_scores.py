@@ -154,9 +154,10 @@ def _datatrove(
         stripped_end -= 1
     for which, start, end in ((0, 0, n), (1, stripped_start, stripped_end)):
         starts, ends = _between_line_feeds(points, start, end, which + 1)
-        items, characters = duplicates(hash_spans(points, starts, ends, 0), ends - starts, COPIES)
-        scores[which] = items / len(starts)
-        scores[which + 2] = characters / n
+        if len(starts) > 1:
+            items, characters = duplicates(hash_spans(points, starts, ends, 0), ends - starts, COPIES)
+            scores[which] = items / len(starts)
+            scores[which + 2] = characters / n
     scores[4:] = ngram_characters(word_hashes, word_ends - word_starts, FIRST_TOP) / n
     scores[7:] = greedy_ngram_characters(points, word_starts, word_ends, 5, 10) / n
     return scores

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpusmill.core import tokens, words
+from corpusmill.core import segments, tokens, words
 from corpusmill.core.special_tokens import special_cases
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "stages"))
@@ -18,7 +18,11 @@ PROBES = "aaBz09.,'’\"-–:/…()[]$%+*°CFsS…@·€~—<=é日\u00b2☃km_|
 
 
 def found(text: str) -> list[str]:
-    return words.Spans(*tokens.tokens(words.codepoints(text))).texts(text)
+    points = words.codepoints(text)
+    starts, ends, hashes = tokens.tokens(points, segments.segments(points))
+    spans = words.Spans(starts, ends)
+    assert hashes.tolist() == spans.hashes(points).tolist()
+    return spans.texts(text)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from itertools import pairwise
+import unicodedata
+from bisect import bisect_left
+from itertools import groupby, pairwise
 
 import regex
 
@@ -84,8 +86,18 @@ def unicode_words(text: str) -> list[str]:
     return [piece for piece in pieces if piece and piece[0].isalnum()]
 
 
-# spaCy 3.8, English: what may be split off. Letters are those of Unicode's categories.
-_LOWER, _UPPER, _LETTER = r"\p{Ll}\p{Lo}\p{Lm}", r"\p{Lu}\p{Lt}\p{Lo}", r"\p{L}"
+# spaCy 3.8, English: what may be split off. Letters and symbols are those of Unicode's categories.
+
+
+def _of(*categories: str) -> str:
+    """The inside of a character class."""
+    found = [i for i in range(0x40000) if unicodedata.category(chr(i)) in categories]
+    runs = [list(run) for _, run in groupby(found, key=lambda i: i - bisect_left(found, i))]
+    return "".join(f"{re.escape(chr(run[0]))}-{re.escape(chr(run[-1]))}" for run in runs)
+
+
+_LOWER, _UPPER = _of("Ll", "Lo", "Lm"), _of("Lu", "Lt", "Lo")
+_LETTER, _SYMBOL = _of("Ll", "Lo", "Lm", "Lu", "Lt"), _of("So")
 _PUNCTUATION = re.escape("…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪")
 _QUOTES = re.escape("'\"”“`‘´’‚,„»«「」『』（）〔〕【】《》〈〉\u2329\u232a⟦⟧")
 _CURRENCY = r"\$£€¥฿﷼\u20a0-\u20bf"
@@ -95,16 +107,16 @@ _UNITS = (
     "кПа|Па|мбар|Кб|КБ|кб|Мб|МБ|мб|Гб|ГБ|гб|Тб|ТБ|тб|كم|كم²|كم³|م|م²|م³|سم|سم²|سم³|مم|مم²|مم³|غرام|جرام|جم|كغ|ملغ|كوب|"
     "اكواب"
 )
-_PREFIX = regex.compile(rf"\+(?![0-9])|\.\.+|[§%=—–{_PUNCTUATION}{_QUOTES}{_CURRENCY}\p{{So}}]|US\$|C\$|A\$")
+_PREFIX = regex.compile(rf"\+(?![0-9])|\.\.+|[§%=—–{_PUNCTUATION}{_QUOTES}{_CURRENCY}{_SYMBOL}]|US\$|C\$|A\$")
 _SUFFIX = regex.compile(
-    rf"(?:……|\.\.+|['’][sS]|[—–{_PUNCTUATION}{_QUOTES}\p{{So}}]|(?<=[0-9])\+|(?<=°[FCK])\.|"
+    rf"(?:……|\.\.+|['’][sS]|[—–{_PUNCTUATION}{_QUOTES}{_SYMBOL}]|(?<=[0-9])\+|(?<=°[FCK])\.|"
     rf"(?<=[0-9])(?:US\$|C\$|A\$|[{_CURRENCY}]|{_UNITS})|(?<=[0-9{_LOWER}%²\-+|{_PUNCTUATION}{_QUOTES}])\.|"
     rf"(?<=[{_UPPER}][{_UPPER}])\.)$"
 )
 _INFIX = regex.compile(
-    rf"\.\.+|…|\p{{So}}|(?<=[0-9])[+\-*^](?=[0-9-])|(?<=[{_LOWER}{_QUOTES}])\.(?=[{_UPPER}{_QUOTES}])|"
-    rf"(?<={_LETTER}),(?={_LETTER})|(?<=[{_LETTER}0-9])(?:-|–|—|--|---|——|~)(?={_LETTER})|"
-    rf"(?<=[{_LETTER}0-9])[:<>=/](?={_LETTER})"
+    rf"\.\.+|…|[{_SYMBOL}]|(?<=[0-9])[+\-*^](?=[0-9-])|(?<=[{_LOWER}{_QUOTES}])\.(?=[{_UPPER}{_QUOTES}])|"
+    rf"(?<=[{_LETTER}]),(?=[{_LETTER}])|(?<=[{_LETTER}0-9])(?:-|–|—|--|---|——|~)(?=[{_LETTER}])|"
+    rf"(?<=[{_LETTER}0-9])[:<>=/](?=[{_LETTER}])"
 )
 _HOST = r"[A-Za-z0-9\u00a1-\uffff]"
 _URL = regex.compile(
