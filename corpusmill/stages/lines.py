@@ -11,6 +11,7 @@ The paper does not publish its phrases: those in stages/lists/ were written for 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -252,9 +253,9 @@ class Lines(ScoredStage[LinesConfig]):
     threshold_keys = frozenset({"max_corrected_words", "count"})
     expected_share: ClassVar[Mapping[str, float]] = {"corrected_words": 0.25}
 
-    def __init__(self, config: LinesConfig) -> None:
-        super().__init__(config)
-        self._patterns = config.patterns()
+    @cached_property
+    def _patterns(self) -> Patterns:
+        return self.config.patterns()  # seconds to compile: not for those who only look at a run
 
     def resource_files(self) -> Sequence[str]:
         """The four phrase lists."""
