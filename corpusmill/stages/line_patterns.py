@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, Protocol
 
 from corpusmill.core.documents import Cut
@@ -13,8 +15,9 @@ from corpusmill.stages.phrases import PhraseFinder
 _NUMBER = r"\d[\d.,]*\s?(?:[kmb]\b|[万千億])?"
 # A letter or digit of a script with spaces: a phrase must not begin or end amid them. Han and kana have no such bounds.
 _SPACED_LETTER = re.compile(r"[^\W\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")
-_NOT_AFTER = f"(?<!{_SPACED_LETTER.pattern})"
-_NOT_BEFORE = f"(?!{_SPACED_LETTER.pattern})"
+# Letters of both cases are in it anyway, and without IGNORECASE it compiles a hundred times faster.
+_NOT_AFTER = f"(?<!(?-i:{_SPACED_LETTER.pattern}))"
+_NOT_BEFORE = f"(?!(?-i:{_SPACED_LETTER.pattern}))"
 # What goes with a phrase: separators and opening brackets before one at the end, closing ones after one at the start.
 _OPENING = " \t\u3000\xa0|｜/／·・•:：<>«»‹›…-–—[(（【"
 _CLOSING = r"\s|｜/／·・•:：<>«»‹›…\-–—\])）】"
@@ -160,13 +163,17 @@ def _any_of(phrases: Sequence[str], before: str = "", after: str = "", after_uns
     """
     if not phrases:
         return "(?!)"
-    choices = []
+    choices: list[tuple[tuple[str, str], str]] = []
     for phrase in sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase)):
-        body = r"\s+".join(re.escape(part) for part in phrase.split())
         head = before if _SPACED_LETTER.match(phrase[0]) else ""
         tail = after if _SPACED_LETTER.match(phrase[-1]) else after_unspaced if phrase[-1].isalpha() else ""
-        choices.append(f"{head}{body}{tail}")
-    return f"(?:{'|'.join(choices)})"
+        choices.append(((head, tail), r"\s+".join(re.escape(part) for part in phrase.split())))
+    # Neighbours with the same bounds share them: a bound costs more to compile than a phrase.
+    grouped = [
+        f"{head}(?:{'|'.join(body for _, body in group)}){tail}"
+        for (head, tail), group in groupby(choices, key=itemgetter(0))
+    ]
+    return f"(?:{'|'.join(grouped)})"
 
 
 def _bounded(phrases: Sequence[str]) -> str:
