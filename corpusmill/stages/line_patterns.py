@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from corpusmill.core.documents import Cut
 from corpusmill.stages.phrases import PhraseFinder
 
-_NUMBER = r"\d[\d.,]*\s?(?:[kmb]\b|[万千億])?"
+_NUMBER = r"\d[\d.,]*+\s?(?:[kmb]\b|[万千億])?"
 # A letter or digit of a script with spaces: a phrase must not begin or end amid them. Han and kana have no such bounds.
 _SPACED_LETTER = re.compile(r"[^\W\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")
 # Letters of both cases are in it anyway, and without IGNORECASE it compiles a hundred times faster.
@@ -62,11 +62,12 @@ class ListedPatterns:
         self, start: Sequence[str], end: Sequence[str], anywhere: Sequence[str], counters: Sequence[str]
     ) -> None:
         counted = _any_of(counters)
-        self._counter = _compile(rf"\W*(?:{_NUMBER}\s*{counted}|{counted}[\s:：(（\[・]*{_NUMBER})\W*")
+        self._counter = _compile(rf"{_gap(counters)}(?:{_NUMBER}\s*{counted}|{counted}[\s:：(（\[・]*{_NUMBER})\W*")
         # Japanese that goes on after the phrase is prose: "ログインする" is, "ログイン 新規登録" is not.
         first = _any_of(start, _NOT_AFTER, _NOT_BEFORE, rf"(?=\W|$|{_any_of(start)})")
-        self._start = _compile(rf"\W*(?:{first}[{_CLOSING}]*)+")
-        self._end = _compile(rf"(?:{_bounded(end)}\W*)+$")
+        closing = rf"(?:{_gap(start, f'[{_CLOSING}]')})"
+        self._start = _compile(rf"{_gap(start)}(?:{first}{closing})+")
+        self._end = _compile(rf"(?:{_bounded(end)}{_gap(end)})+$")
         self._anywhere = _compile(rf"(?:{_bounded(anywhere)}\s*)+")
         marks: Counter[str] = Counter()
         for mark, listed in ((START, start), (END, end), (ANYWHERE, anywhere), (COUNTED, counters)):
@@ -174,6 +175,14 @@ def _any_of(phrases: Sequence[str], before: str = "", after: str = "", after_uns
         for (head, tail), group in groupby(choices, key=itemgetter(0))
     ]
     return f"(?:{'|'.join(grouped)})"
+
+
+def _gap(phrases: Sequence[str], marks: str = r"\W") -> str:
+    """An expression for any number of `marks` before one of `phrases`.
+
+    It never gives back what it took where no phrase can begin in it: a line of millions of dots is looked at once.
+    """
+    return f"{marks}*+" if all(re.match(r"\w", phrase) for phrase in phrases) else f"{marks}*"
 
 
 def _bounded(phrases: Sequence[str]) -> str:

@@ -408,6 +408,11 @@ def test_wrong_configs_are_refused(config: dict[str, Any]) -> None:
         "1" * 100_000 + " a",
         "1 " + "," * 100_000,
         "sign in" + "|" * 100_000,
+        "|" * 1_000_000 + "sign inx",
+        "read more" + "." * 1_000_000 + " x",
+        "." * 1_000_000 + "3 likes x",
+        "1" + "," * 1_000_000 + "x likes",
+        "a b " * 2_500_000,
     ],
 )
 def test_long_lines_take_time_in_proportion(line: str) -> None:
