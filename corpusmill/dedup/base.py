@@ -6,6 +6,10 @@
     reduce(last, rows of one p) -> decisions, partitioned by shard
     apply(shard table, its decisions) -> StageResult (+ clusters)   (one task a shard)
 
+A round may be a visit instead of a reduce: its rows are partitioned by shard, and its tasks read their shard's
+documents again (`visit(round, rows, shard table)`). So what is large, a text or a set of shingles, is shipped only for
+the documents of which an earlier round found that it is needed.
+
 The engine schedules the tasks and keeps the exchange between them on disk. It hands `reduce` the rows in the order of
 the files they came from, which is fixed; a reduce that cares sorts them itself. Results must not depend on the number
 of partitions: memory is what it bounds.
@@ -46,7 +50,8 @@ class CorpusStep(ABC, Generic[ConfigT]):
     version: raised whenever the same input and config would give another result; part of the fingerprint.
     packages: distributions whose version decides results; it is part of the fingerprint too.
     columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
-    rounds: number of reduces; the last one partitions its rows by shard number.
+    rounds: number of reduces and visits; the last one partitions its rows by shard number.
+    visits: the rounds that are visits.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
     """
 
@@ -55,15 +60,17 @@ class CorpusStep(ABC, Generic[ConfigT]):
     Config: ClassVar[type[CorpusStepConfig]]
     packages: ClassVar[tuple[str, ...]] = ()
     columns: ClassVar[tuple[str, ...]]
-    rounds: ClassVar[int]
+    rounds: int
+    visits: frozenset[int] = frozenset()
     edits_text: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
     def partitions(self, round_number: int, shards: int) -> int:
-        """Number of partitions that round `round_number` reads (0 = what `map` writes; `rounds` = by shard)."""
-        return shards if round_number == self.rounds else self.config.partitions
+        """Partitions that round `round_number` reads (0: what `map` writes; visits and the last: one a shard)."""
+        by_shard = round_number == self.rounds or round_number in self.visits
+        return shards if by_shard else self.config.partitions
 
     @abstractmethod
     def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
@@ -75,6 +82,13 @@ class CorpusStep(ABC, Generic[ConfigT]):
     @abstractmethod
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
         """Rows of one partition (without the `partition` column) to rows for the next round."""
+
+    def visit(self, round_number: int, rows: pa.Table, table: pa.Table, shard: int, shards: int) -> pa.Table:
+        """Rows for one shard (without the `partition` column) and its documents to rows for the next round.
+
+        `table` holds `columns` of the shard, as it did for `map`.
+        """
+        raise NotImplementedError(f"{self.name} has no visits")
 
     @abstractmethod
     def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:

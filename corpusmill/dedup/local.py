@@ -1,6 +1,6 @@
 """Runs a corpus step in this process, in memory: for notebooks, tests and benchmarks.
 
-The engine in pipeline/ calls the same `map`, `reduce` and `apply`.
+The engine in pipeline/ calls the same `map`, `reduce`, `visit` and `apply`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from corpusmill.dedup.base import PARTITION, CorpusStep
 def decide(step: CorpusStep[Any], tables: Sequence[pa.Table]) -> list[pa.Table]:
     """The decisions for each table, one table a shard. `tables` is not empty."""
     shards = len(tables)
-    rows = [step.map(table.select(list(step.columns)), shard, shards) for shard, table in enumerate(tables)]
+    seen = [table.select(list(step.columns)) for table in tables]
+    rows = [step.map(table, shard, shards) for shard, table in enumerate(seen)]
     for round_number in range(step.rounds):
         parts = _exchange(rows, step.partitions(round_number, shards))
-        rows = [step.reduce(round_number, part, shards) for part in parts]
+        if round_number in step.visits:
+            rows = [step.visit(round_number, part, seen[n], n, shards) for n, part in enumerate(parts)]
+        else:
+            rows = [step.reduce(round_number, part, shards) for part in parts]
     return _exchange(rows, shards)
 
 

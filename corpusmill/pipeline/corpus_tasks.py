@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
 
 from corpusmill.core import artifacts
 from corpusmill.core.artifacts import Counts
+from corpusmill.dedup.base import CorpusStep
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain, corpus_step
 from corpusmill.pipeline.document_tasks import Done, tally
@@ -64,14 +68,23 @@ def run_corpus_job(job: CorpusJob) -> Done | float:
     if job.phase == "apply":
         return _apply(job, started)
     if job.phase == "map":
-        table = chain.kept(index - 1, chain.shards[job.number].name, step.columns)
-        rows = step.map(table, job.number, shards)
-        partitions = step.partitions(0, shards)
+        rows = step.map(_documents(job, step), job.number, shards)
+        following = 0
     else:
-        rows = step.reduce(job.round, exchange.read(input_paths(chain, index, job.round), job.number), shards)
-        partitions = step.partitions(job.round + 1, shards)
+        rows = exchange.read(input_paths(chain, index, job.round), job.number)
+        if job.round in step.visits:
+            rows = step.visit(job.round, rows, _documents(job, step), job.number, shards)
+        else:
+            rows = step.reduce(job.round, rows, shards)
+        following = job.round + 1
+    partitions = step.partitions(following, shards)
     exchange.write(output_path(job), rows, partitions, exchange_fingerprint(chain, index))
     return time.perf_counter() - started
+
+
+def _documents(job: CorpusJob, step: CorpusStep[Any]) -> pa.Table:
+    """The columns that `step` reads of the documents of the job's shard."""
+    return job.chain.kept(job.index - 1, job.chain.shards[job.number].name, step.columns)
 
 
 def _apply(job: CorpusJob, started: float) -> Done:
