@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 # Identity and origin: every table that speaks of a document starts with these.
@@ -165,6 +167,15 @@ def with_texts(table: pa.Table, texts: list[str], hashes: list[bytes]) -> pa.Tab
         field = table.schema.field(at)
         table = table.set_column(at, field, pa.array(values, field.type))
     return table
+
+
+def utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Bytes and offsets of a large_string array without nulls, no copy: text i is data[offsets[i] : offsets[i + 1]]."""
+    _, offsets, data = texts.buffers()
+    if len(texts) == 0 or data is None:
+        return np.empty(0, dtype=np.uint8), np.zeros(len(texts) + 1, dtype=np.int64)
+    of_all = np.frombuffer(offsets, dtype=np.int64)
+    return np.frombuffer(data, dtype=np.uint8), of_all[texts.offset : texts.offset + len(texts) + 1]
 
 
 def empty(schema: pa.Schema) -> pa.Table:

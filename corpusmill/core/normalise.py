@@ -25,7 +25,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from corpusmill.core.hashing import Int64Array, UInt64Array, hash_spans
+from corpusmill.core.characters import is_space
+from corpusmill.core.hashing import Int64Array, UInt64Array, hash_end, hash_more, hash_spans, hash_start
 from corpusmill.core.words import CodePoints, codepoints, words
 
 _ACCENTS = (
@@ -61,6 +62,89 @@ def normalised_words(text: str, language: str) -> Units:
     """Words of `text` in their normalised form (`language`: ISO 639-1 code, "" if unknown)."""
     spans = words(text, language)
     return _units(codepoints(text), spans.starts, spans.ends)
+
+
+class Folds(NamedTuple):
+    """The normalised form of every code point, as kernels read it.
+
+    one: uint32 (0x110000,), the form where it is one code point, 0 where nothing is left, MANY where there are several:
+        then they are codes[offsets[c] : offsets[c] + counts[c]].
+    """
+
+    one: CodePoints
+    counts: npt.NDArray[np.uint8]
+    offsets: Int64Array
+    codes: CodePoints
+
+
+MANY = np.uint32(0xFFFFFFFF)
+
+
+@functools.cache
+def folds() -> Folds:
+    """The table of forms, made once in a process."""
+    counts, (offsets, codes), _ = _fold_table()
+    one = np.full(_CODE_POINTS, MANY, dtype=np.uint32)
+    one[counts == 0] = 0
+    single = counts == 1
+    one[single] = codes[offsets[single]]
+    one[0] = 0  # the control character NUL; nothing is left of it anyway
+    return Folds(one, counts, offsets, codes)
+
+
+@numba.njit(cache=True, nogil=True)
+def hash_words_of_utf8(data: npt.NDArray[np.uint8], begin: int, end: int, folds: Folds, out: UInt64Array) -> int:
+    """`normalised_words(text, language).hashes` of a text in a language that writes spaces, straight from its UTF-8.
+
+    Args:
+        data: uint8; the text is data[begin:end], valid UTF-8.
+        folds: see `folds()`.
+        out: uint64, at least (end - begin) // 2 + 1 long; the hashes are written to its beginning.
+
+    Returns:
+        The number of words.
+    """
+    words = 0
+    length = 0
+    state = hash_start(0)
+    i = begin
+    while i < end:
+        c = np.uint32(data[i])
+        if c < 0x80:
+            i += 1
+        elif c < 0xE0:
+            c = (c & 0x1F) << 6 | (data[i + 1] & 0x3F)
+            i += 2
+        elif c < 0xF0:
+            c = (c & 0x0F) << 12 | (np.uint32(data[i + 1]) & 0x3F) << 6 | (data[i + 2] & 0x3F)
+            i += 3
+        else:
+            c = (
+                (c & 0x07) << 18
+                | (np.uint32(data[i + 1]) & 0x3F) << 12
+                | (np.uint32(data[i + 2]) & 0x3F) << 6
+                | (data[i + 3] & 0x3F)
+            )
+            i += 4
+        if is_space(c):
+            if length:
+                out[words] = hash_end(state, length)
+                words += 1
+                length = 0
+                state = hash_start(0)
+            continue
+        form = folds.one[c]
+        if form == MANY:
+            for at in range(folds.offsets[c], folds.offsets[c] + folds.counts[c]):
+                state = hash_more(state, folds.codes[at])
+            length += folds.counts[c]
+        elif form:
+            state = hash_more(state, int(form))
+            length += 1
+    if length:
+        out[words] = hash_end(state, length)
+        words += 1
+    return words
 
 
 def normalised_letters(text: str) -> Units:

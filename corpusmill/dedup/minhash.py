@@ -28,8 +28,9 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from corpusmill.core import documents, words
+from corpusmill.core.documents import utf8
 from corpusmill.core.hashing import hash64
-from corpusmill.core.normalise import normalised_words
+from corpusmill.core.normalise import folds, normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
 from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
@@ -116,31 +117,31 @@ class MinHash(CorpusStep[MinHashConfig]):
     def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
         """One row a band of every document that has words, partitioned by the band's key."""
         config = self.config
-        rows: list[int] = []
-        characters: list[int] = []
-        highs = [np.empty(0, dtype=np.uint64)]
-        lows = [np.empty(0, dtype=np.uint64)]
-        languages = table.column("language").to_pylist()
-        for row, language in enumerate(languages):
-            text: str = table.column("text")[row].as_py()
-            shingles = signatures.shingles(normalised_words(text, language).hashes, config.ngram)
-            if len(shingles) == 0:
-                continue
-            values = signatures.signature(shingles, *self._permutations)
-            high, low = signatures.band_keys(values, config.bands, config.rows)
-            rows.append(row)
-            characters.append(len(text))
-            highs.append(high)
-            lows.append(low)
-        of_band = np.repeat(np.array(rows, dtype=np.int64), config.bands)
-        high = np.concatenate(highs)
+        texts = table.column("text").combine_chunks()
+        spaced = np.array([words.writes_spaces(code) for code in table.column("language").to_pylist()], dtype=bool)
+        high = np.empty((table.num_rows, config.bands), dtype=np.uint64)
+        low = np.empty_like(high)
+        has_words = np.zeros(table.num_rows, dtype=bool)
+        in_kernel = np.flatnonzero(spaced)
+        has_words[in_kernel], high[in_kernel], low[in_kernel] = signatures.band_keys_of_texts(
+            *utf8(texts), in_kernel, folds(), config.ngram, *self._permutations, config.bands, config.rows
+        )
+        for row in np.flatnonzero(~spaced).tolist():
+            units = normalised_words(texts[row].as_py(), table.column("language")[row].as_py())
+            shingles = signatures.shingles(units.hashes, config.ngram)
+            if len(shingles):
+                has_words[row] = True
+                values = signatures.signature(shingles, *self._permutations)
+                high[row], low[row] = signatures.band_keys(values, config.bands, config.rows)
+        of_band = np.repeat(np.flatnonzero(has_words), config.bands)
+        high, low = high[has_words].ravel(), low[has_words].ravel()
         return pa.table(
             [
                 pa.array(high),
-                pa.array(np.concatenate(lows)),
+                pa.array(low),
                 table.column("doc_id").take(of_band),
                 table.column("fetched_at").take(of_band),
-                pa.array(np.repeat(np.array(characters, dtype=np.int64), config.bands)),
+                pc.utf8_length(texts).cast(pa.int64()).take(of_band),
                 pa.array(np.full(len(of_band), shard, dtype=np.int32)),
                 pa.array(groups.partition_of(high, self.partitions(0, shards))),
             ],

@@ -10,8 +10,10 @@ import math
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
-from corpusmill.core.hashing import UInt64Array, hash64, mix64
+from corpusmill.core.hashing import Int64Array, UInt64Array, hash64, mix64
+from corpusmill.core.normalise import Folds, hash_words_of_utf8
 
 _PRIME = np.uint64(0x100000001B3)
 _LARGEST = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -84,3 +86,44 @@ def band_keys(values: UInt64Array, bands: int, rows: int) -> tuple[UInt64Array, 
             k = mix64((k + values[i]) * _PRIME)
         high[band], low[band] = h, k
     return high, low
+
+
+@numba.njit(cache=True, nogil=True)
+def band_keys_of_texts(
+    data: npt.NDArray[np.uint8],
+    offsets: Int64Array,
+    rows_of: Int64Array,
+    folds: Folds,
+    ngram: int,
+    multipliers: UInt64Array,
+    increments: UInt64Array,
+    bands: int,
+    rows: int,
+) -> tuple[npt.NDArray[np.bool_], UInt64Array, UInt64Array]:
+    """Band keys of texts in languages that write spaces, straight from an Arrow column.
+
+    Args:
+        data, offsets: uint8 and int64 (n + 1,): text i is data[offsets[i] : offsets[i + 1]], valid UTF-8.
+        rows_of: int64 (k,), the texts to take.
+        folds: normalise.folds().
+        ngram, multipliers, increments, bands, rows: as for `shingles`, `signature` and `band_keys`.
+
+    Returns:
+        Which texts have a word, bool (k,); keys (high, low), uint64 (k, bands) each, of no meaning where there is none.
+    """
+    longest = 0
+    for row in rows_of:
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    words = np.empty(longest // 2 + 1, dtype=np.uint64)
+    has_words = np.zeros(len(rows_of), dtype=np.bool_)
+    high = np.empty((len(rows_of), bands), dtype=np.uint64)
+    low = np.empty((len(rows_of), bands), dtype=np.uint64)
+    for k in range(len(rows_of)):
+        row = rows_of[k]
+        num_words = hash_words_of_utf8(data, offsets[row], offsets[row + 1], folds, words)
+        if num_words == 0:
+            continue
+        has_words[k] = True
+        values = signature(shingles(words[:num_words], ngram), multipliers, increments)
+        high[k], low[k] = band_keys(values, bands, rows)
+    return has_words, high, low

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpusmill.core.documents import utf8
 from corpusmill.core.hashing import UInt64Array
+from corpusmill.core.normalise import folds, normalised_words
+from corpusmill.dedup import signatures
 from corpusmill.dedup.signatures import band_keys, lsh_probability, permutations, shingles, signature
 
 # Table of published settings: (rows a band, bands): probabilities at 0.50 0.60 0.65 0.70 0.75 0.80 0.85 0.90 0.95.
@@ -116,3 +120,19 @@ def sets_of_similarity(random: np.random.Generator, similarity: float) -> tuple[
 def test_equal_values_in_different_bands_do_not_meet() -> None:
     high, low = band_keys(np.full(12, 5, dtype=np.uint64), 4, 3)
     assert len(set(high.tolist())) == len(set(low.tolist())) == 4
+
+
+@settings(max_examples=200)
+@given(st.lists(st.text() | st.text(alphabet="ab é\u0301\ufb01İß \n\u3000-…が😀"), max_size=6), st.integers(0, 2))
+def test_the_kernel_over_a_column_gives_what_the_text_gives(texts: list[str], skip: int) -> None:
+    column = pa.array(texts, pa.large_string()).slice(min(skip, len(texts)))
+    texts = texts[skip:]
+    maps = signatures.permutations(6, 1)
+    rows = np.arange(len(texts), dtype=np.int64)[::-1].copy()
+    has, high, low = signatures.band_keys_of_texts(*utf8(column), rows, folds(), 2, *maps, 3, 2)
+    for k, row in enumerate(rows.tolist()):
+        words = normalised_words(texts[row], "en").hashes
+        assert bool(has[k]) == (len(words) > 0)
+        if len(words):
+            expected = signatures.band_keys(signatures.signature(signatures.shingles(words, 2), *maps), 3, 2)
+            assert (high[k].tolist(), low[k].tolist()) == (expected[0].tolist(), expected[1].tolist())
