@@ -126,7 +126,7 @@ def hash_words_of_utf8(data: npt.NDArray[np.uint8], begin: int, end: int, folds:
                 | (data[i + 3] & 0x3F)
             )
             i += 4
-        if is_space(c):
+        if is_space(int(c)):
             if length:
                 out[words] = hash_end(state, length)
                 words += 1
