@@ -68,6 +68,14 @@ def _mixed(hashes: UInt64Array, salt: int) -> UInt64Array:
     return out
 
 
+SEED_SALT = 1 << 32  # above the salts of windows: a seed's hash is no half of a window's key
+
+
+def window_hashes(units: UInt64Array, length: int, salt: int) -> UInt64Array:
+    """64-bit hashes of the windows units[i : i + length], uint64 (max(k - length + 1, 0),); see `window_keys`."""
+    return _mixed(_rolled(units, length, _BASE_HIGH), 2 * salt)
+
+
 def window_keys(units: UInt64Array, length: int, salt: int) -> tuple[UInt64Array, UInt64Array]:
     """Keys (high, low) of the windows units[i : i + length], uint64 (max(k - length + 1, 0),) each.
 
@@ -76,7 +84,7 @@ def window_keys(units: UInt64Array, length: int, salt: int) -> tuple[UInt64Array
         length: units a window, at least 1.
         salt: windows of different salts do not meet.
     """
-    return _mixed(_rolled(units, length, _BASE_HIGH), 2 * salt), _mixed(_rolled(units, length, _BASE_LOW), 2 * salt + 1)
+    return window_hashes(units, length, salt), _mixed(_rolled(units, length, _BASE_LOW), 2 * salt + 1)
 
 
 def covered(positions: Int64Array, length: int) -> tuple[Int64Array, Int64Array]:

@@ -221,3 +221,17 @@ def test_defaults_are_those_of_the_paper() -> None:
     ]
     marked = Counter({n: len(p) for n, p in marked_windows(rows, 1, Substring(config)).items()})
     assert marked == {doc_id(1): 1, doc_id(2): 1}
+
+
+def test_unique_texts_send_no_window_and_constant_runs_one_seed() -> None:
+    """What is exchanged grows with what repeats."""
+    substring = Substring(SubstringConfig(partitions=1))
+    unique = " ".join(f"w{i}" for i in range(3000))
+    (table,) = tables([document(0, unique), document(1, "same " * 3000)])
+    rows = substring.map(table, 0, 1)
+    assert rows.num_rows < 3000 * 0.08
+    assert rows.column("again").to_pylist().count(True) == 1
+    seeds = substring.reduce(0, rows.drop_columns(["partition"]), 1)
+    windows = substring.visit(1, seeds.drop_columns(["partition"]), table, 0, 1)
+    assert set(windows.column("document").to_pylist()) == {hash64(doc_id(1).encode())}
+    assert windows.num_rows == 3000 - 50 + 1
