@@ -23,7 +23,7 @@ _FIRST_UNSPACED = 0x2E80  # Chinese and Japanese begin here
 class Segments(NamedTuple):
     """Starts and ends, int64 (k,), of words, lines and paragraphs; hashes, uint64 (k,), of words and lines.
 
-    Hashes are those of `hash_spans`.
+    The hash of a word is that of `hash_spans`; that of a line is made of its words' and its whitespace's.
     """
 
     word_starts: Int64Array
@@ -85,17 +85,17 @@ def segments(points: CodePoints) -> Segments:
         word = origin
         while True:
             word = hash_more(word, c)
-            line = hash_more(line, c)
             i += 1
             if i == n:
                 break
             c = points[i]
             if is_space(c):
                 break
-        word_starts[words], word_ends[words], word_hashes[words] = start, i, hash_end(word, i - start)
+        word = hash_end(word, i - start)
+        word_starts[words], word_ends[words], word_hashes[words] = start, i, word
         words += 1
         end = i
-        stripped = line
+        line = stripped = hash_more(line, int(word))
     if line_start >= 0:
         line_starts[lines], line_ends[lines] = line_start, end
         line_hashes[lines] = hash_end(stripped, end - line_start)

@@ -95,7 +95,7 @@ def _tokens(
             k += 1
             continue
         num_suffixes = 0
-        while case < 0 and start < end:
+        while case < 0 and not _only_letters(points, table, start, end):
             prefix = _prefix(points, table, start, end)
             if prefix and start + prefix < end:
                 case = find(case_keys, case_numbers, longest_case, points, start + prefix, end)

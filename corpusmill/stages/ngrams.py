@@ -20,6 +20,7 @@ COPIES, ALL_OCCURRENCES, FIRST_TOP = 0, 1, 2
 _FIRST_SIZE, _FIRST_DUPLICATE_SIZE, _LAST_SIZE = 2, 5, 10  # top n-grams: 2, 3, 4; duplicate n-grams: 5..10
 _STEP = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: makes the hash of a gram depend on the order of its words
 _BASE = np.uint64(0xD1342543DE82EF95)  # of the polynomial hash of joined words: odd
+_PROBE = 16  # characters: most n-grams of five words have more
 
 
 @numba.njit(cache=True, inline="always")
@@ -28,14 +29,6 @@ def _table_size(items: int) -> int:
     while size < 2 * items:
         size *= 2
     return size
-
-
-@numba.njit(cache=True, inline="always")
-def _find(slots: npt.NDArray[np.int32], keys: UInt64Array, mask: np.uint64, key: np.uint64, at: np.uint64) -> np.uint64:
-    """The slot of `key` in an open-addressing table, from slot `at` on: where it is or where it belongs."""
-    while slots[at] >= 0 and keys[at] != key:
-        at = (at + np.uint64(1)) & mask
-    return at
 
 
 @numba.njit(cache=True, nogil=True)
@@ -71,9 +64,7 @@ def ngram_characters(hashes: UInt64Array, lengths: Int64Array, reading: int = CO
         for n in range(_FIRST_SIZE, last_size + 1):
             covered[n - _FIRST_SIZE] = before[n] + n - 1
 
-    size = _table_size(num_words)
-    slots = np.empty(size, dtype=np.int32)  # open addressing: where the n-gram of this slot first began, or -1
-    keys = np.empty(size, dtype=np.uint64)
+    slots = np.empty(2 * _table_size(num_words), dtype=np.int32)  # open addressing: index of the n-gram in `at`, or -1
     first = np.full(num_words + 1, -1, dtype=np.int32)  # first occurrence of the n-gram at i; -1: occurs once, or none
     count = np.empty(num_words, dtype=np.int32)  # by first occurrence
     inside = np.empty(num_words, dtype=np.int64)  # characters covered, by first occurrence
@@ -97,19 +88,22 @@ def ngram_characters(hashes: UInt64Array, lengths: Int64Array, reading: int = CO
                 else:
                     first[i] = -1
             num_open = still
-        size = _table_size(num_open)
+        size = 2 * _table_size(num_open)
         mask = np.uint64(size - 1)
         slots[:size] = -1
         for j in range(num_open):
             i, gram = at[j], grams[j]
-            slot = _find(slots, keys, mask, gram, (gram if n == _FIRST_SIZE else mix64(gram)) & mask)
+            slot = (gram if n == _FIRST_SIZE else mix64(gram)) & mask
+            while slots[slot] >= 0 and grams[slots[slot]] != gram:
+                slot = (slot + np.uint64(1)) & mask
             if slots[slot] < 0:
-                slots[slot], keys[slot] = i, gram
+                slots[slot] = j
                 first[i] = i
                 count[i] = 1
             else:
-                first[i] = slots[slot]
-                count[slots[slot]] += 1
+                f = at[slots[slot]]
+                first[i] = f
+                count[f] += 1
         still = 0
         for j in range(num_open):
             i = at[j]
@@ -178,6 +172,7 @@ def greedy_ngram_characters(
     Args:
         points: uint32 (n,), UTF-32 of the text.
         starts, ends: int64 (k,), the words.
+        smallest, largest: 2..255.
 
     Returns:
         int64 (largest - smallest + 1,), code points.
@@ -185,29 +180,51 @@ def greedy_ngram_characters(
     num_words = len(starts)
     covered = np.zeros(largest - smallest + 1, dtype=np.int64)
     before = np.zeros(num_words + 1, dtype=np.int64)  # characters in the words before word i
-    joined = np.zeros(num_words + 1, dtype=np.uint64)  # polynomial hash of these characters
-    longest = 0  # characters of the longest n-gram
+    longest = _PROBE  # characters of the longest n-gram
     for i in range(num_words):
-        state = joined[i]
-        for j in range(starts[i], ends[i]):
-            state = state * _BASE + mix64(np.uint64(points[j]) + _STEP)
-        joined[i + 1] = state
         before[i + 1] = before[i] + ends[i] - starts[i]
         longest = max(longest, before[i + 1] - before[max(0, i + 1 - largest)])
+    num_characters = before[num_words]
+    joined = np.empty(num_characters + 1, dtype=np.uint64)  # polynomial hashes of the first characters of all words
+    state = np.uint64(0)
+    joined[0] = state
+    at = 0
+    for i in range(num_words):
+        for j in range(starts[i], ends[i]):
+            state = state * _BASE + np.uint64(points[j])
+            at += 1
+            joined[at] = state
     powers = np.empty(longest + 1, dtype=np.uint64)
     powers[0] = 1
     for i in range(longest):
         powers[i + 1] = powers[i] * _BASE
 
-    size = 2 * _table_size(num_words)
+    size = _table_size(num_words)
     mask = np.uint64(size - 1)
     sizes = np.zeros(size, dtype=np.uint8)  # n of the n-gram in a slot: those of smaller n are as good as none
     keys = np.empty(size, dtype=np.uint64)
+    firsts = np.empty(size, dtype=np.int32)
+    # A word with other next characters than any other word begins no repeated n-gram of so many characters or more.
+    alone = np.ones(num_words, dtype=np.bool_)
+    i = 0
+    while i < num_words and before[i] + _PROBE <= num_characters:
+        probe = mix64(joined[before[i] + _PROBE] - joined[before[i]] * powers[_PROBE])
+        slot = probe & mask
+        while sizes[slot] and keys[slot] != probe:
+            slot = (slot + np.uint64(1)) & mask
+        if sizes[slot]:
+            alone[i] = alone[firsts[slot]] = False
+        else:
+            sizes[slot], keys[slot], firsts[slot] = 1, probe, i
+        i += 1
     for n in range(smallest, min(largest, num_words) + 1):
         i = 0
         while i <= num_words - n:
             characters = before[i + n] - before[i]
-            gram = mix64(joined[i + n] - joined[i] * powers[characters] + np.uint64(characters) * _STEP)
+            if alone[i] and characters >= _PROBE:
+                i += 1
+                continue
+            gram = mix64(joined[before[i + n]] - joined[before[i]] * powers[characters] + np.uint64(characters) * _STEP)
             slot = gram & mask
             while sizes[slot] == n and keys[slot] != gram:
                 slot = (slot + np.uint64(1)) & mask
@@ -233,15 +250,16 @@ def duplicates(hashes: UInt64Array, lengths: Int64Array, reading: int = COPIES) 
     size = _table_size(len(hashes))
     mask = np.uint64(size - 1)
     slots = np.full(size, -1, dtype=np.int32)
-    keys = np.empty(size, dtype=np.uint64)
     repeated = np.zeros(len(hashes), dtype=np.bool_)  # by first occurrence
     items = 0
     characters = 0
     for i in range(len(hashes)):
-        slot = _find(slots, keys, mask, hashes[i], hashes[i] & mask)
+        slot = hashes[i] & mask
+        while slots[slot] >= 0 and hashes[slots[slot]] != hashes[i]:
+            slot = (slot + np.uint64(1)) & mask
         first = slots[slot]
         if first < 0:
-            slots[slot], keys[slot] = i, hashes[i]
+            slots[slot] = i
             continue
         if reading == ALL_OCCURRENCES and not repeated[first]:
             repeated[first] = True

@@ -291,18 +291,6 @@ def _datatrove(
     n = len(points)
     hashes = 0
     ellipses = 0
-    run = 0
-    for c in points:
-        if c == _DOT:
-            run += 1
-            if run == 3:
-                ellipses += 1
-                run = 0
-            continue
-        run = 0
-        hashes += c == _HASH
-        ellipses += c == _ELLIPSIS
-
     words = 0
     characters_in_words = 0
     for i in range(len(word_starts)):
@@ -318,8 +306,19 @@ def _datatrove(
     i = 0
     while i < n:
         start = i
+        dots = 0  # in a row, since the last ellipsis
         while i < n and not _breaks_line(points[i]):
+            c = points[i]
             i += 1
+            if c == _DOT:
+                dots += 1
+                if dots == 3:
+                    ellipses += 1
+                    dots = 0
+                continue
+            dots = 0
+            hashes += c == _HASH
+            ellipses += c == _ELLIPSIS
         end = i
         i += 2 if i + 1 < n and points[i] == 13 and points[i + 1] == 10 else 1
         while start < end and is_space(points[start]):
