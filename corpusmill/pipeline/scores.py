@@ -286,7 +286,7 @@ def _with_limits(edges: Floats, limits: Sequence[Limit]) -> Floats:
 
 def _ratio(positive: Floats) -> float:
     """Of the 95 % to the 5 % quantile."""
-    return float(positive[int(0.95 * (len(positive) - 1))] / positive[int(0.05 * (len(positive) - 1))])
+    return float(positive[int(0.95 * (len(positive) - 1))]) / float(positive[int(0.05 * (len(positive) - 1))])
 
 
 def _round_step(least: float, *, whole: bool) -> float:

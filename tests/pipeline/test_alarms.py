@@ -67,11 +67,15 @@ def test_when_there_is_a_warning(
 
 def test_rules_without_numbers_and_corpus_steps_can_have_bands(finished_run: Path) -> None:
     chain = sample_runs.chain(finished_run)
+    (alarm,) = alarms(chain, chain.index("url_dedup"), _counts(900, same_url=500), {"url_dedup": {"same_url": 0}})
+    assert (alarm.value, alarm.threshold, alarm.setting) == (None, None, "stages.url_dedup")
+    assert "--near-threshold" not in alarm.message
+    assert "corpusmill tune" not in alarm.message
     (alarm,) = alarms(
         chain, chain.index("minhash"), _counts(900, near_duplicate=500), {"minhash": {"near_duplicate": 0}}
     )
-    assert (alarm.value, alarm.threshold, alarm.setting) == (None, None, "stages.minhash")
-    assert "--near-threshold" not in alarm.message
+    assert (alarm.threshold, alarm.setting) == (0.7, "stages.minhash")
+    assert "--near-threshold" in alarm.message
     assert "corpusmill tune" not in alarm.message
 
 
