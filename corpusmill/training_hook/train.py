@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import torch
 
@@ -291,8 +292,8 @@ def _stop_signals() -> Iterator[_Flag]:
             signal.signal(number, handler)
 
 
-def main() -> int:
-    """One process of a run; the exit code."""
+def main() -> NoReturn:
+    """One process of a run."""
     parser = argparse.ArgumentParser(prog="python -m corpusmill.training_hook.train", description=main.__doc__)
     parser.add_argument("run")
     parser.add_argument("--config", required=True)
@@ -302,7 +303,10 @@ def main() -> int:
         die_with_launcher()
         config = TrainConfig.load(arguments.config)
         with world(config) as here:
-            return 0 if train(arguments.run, config, arguments.resume, here) else STOPPED
+            code = 0 if train(arguments.run, config, arguments.resume, here) else STOPPED
+            here.barrier()
+            # All is saved. gloo's threads abort the process now and then when they are torn down: they are left alone.
+            _leave(code)
     except CorpusmillError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         code = error.exit_code
@@ -310,9 +314,15 @@ def main() -> int:
         traceback.print_exc()
         code = 4
     # The peers sit in a collective that will never complete: leave at once instead of waiting for them at exit.
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process without tearing anything down."""
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
