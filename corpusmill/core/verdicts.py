@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from corpusmill.core import documents
+from corpusmill.core.documents import Cut
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Verdicts:
         self._gone = [False] * table.num_rows
         self._removed: list[dict[str, Any]] = []
         self._quarantined: list[dict[str, Any]] = []
-        self._spans: list[dict[str, Any]] = []
+        self._cut_rows: list[int] = []
+        self._cuts: list[Cut] = []
+        self._passages: list[str] = []
 
     def remove(
         self,
@@ -91,18 +95,13 @@ class Verdicts:
         self, row: int, rule: str, start: int, end: int, text: str, replacement: str = "", detail: str | None = None
     ) -> None:
         """Records that the stage replaced code points [start, end), that read `text`, of `row`."""
-        self._spans.append(
-            {
-                "doc_id": self._ids[row],
-                "stage": self._stage,
-                "rule": rule,
-                "start": start,
-                "end": end,
-                "text": text,
-                "replacement": replacement,
-                "detail": detail,
-            }
-        )
+        self.cut_all(row, [Cut(rule, start, end, replacement, detail)], [text])
+
+    def cut_all(self, row: int, cuts: Sequence[Cut], texts: Iterable[str]) -> None:
+        """Records several cuts of `row`; texts: what each of them read."""
+        self._cut_rows += [row] * len(cuts)
+        self._cuts += cuts
+        self._passages += texts
 
     def result(self, kept: pa.Table | None = None, *, scores: pa.Table | None = None) -> StageResult:
         """The result. `kept` replaces the surviving rows of the input where the stage edits or adds columns."""
@@ -112,9 +111,27 @@ class Verdicts:
             kept=kept,
             removed=documents.table_of(self._removed, documents.REMOVAL),
             quarantined=documents.table_of(self._quarantined, documents.QUARANTINE),
-            spans=documents.table_of(self._spans, documents.SPAN),
+            spans=self._spans(),
             scores=scores,
         )
+
+    def _spans(self) -> pa.Table:
+        """The cuts as a table of documents.SPAN, built by columns: a stage may cut dozens of passages of a document."""
+        if not self._cuts:
+            return documents.empty(documents.SPAN)
+        rules, starts, ends, replacements, details = zip(*self._cuts, strict=True)
+        rows = pa.array(self._cut_rows, pa.int64())
+        columns = {
+            "doc_id": self._table.column("doc_id").take(rows),
+            "stage": pa.repeat(self._stage, len(rules)),
+            "rule": rules,
+            "start": starts,
+            "end": ends,
+            "text": self._passages,
+            "replacement": replacements,
+            "detail": details,
+        }
+        return pa.table(columns, schema=documents.SPAN)
 
     @property
     def surviving(self) -> list[int]:

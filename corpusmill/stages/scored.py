@@ -123,13 +123,11 @@ class ScoredStage(DocumentStage[ConfigT]):
                     row, broken.rule, value=broken.value, threshold=broken.threshold, detail=detail, text=string
                 )
             elif cuts:
-                kept = documents.with_replacements(string, ((cut.start, cut.end, cut.replacement) for cut in cuts))
+                kept = documents.with_replacements(string, [(start, end, by) for _, start, end, by, _ in cuts])
                 if not kept.strip():
                     verdicts.remove(row, f"empty_after_{self.name}", detail=_summary(cuts), text=string)
                     continue
-                for cut in cuts:
-                    passage = self.recorded(string[cut.start : cut.end])
-                    verdicts.cut(row, cut.rule, cut.start, cut.end, passage, cut.replacement, cut.detail)
+                verdicts.cut_all(row, cuts, [self.recorded(string[start:end]) for _, start, end, _, _ in cuts])
                 if kept != string:
                     strings[row], hashes[row] = kept, hashing.content_hash(kept)
         if not hashes:
