@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import trafilatura
 import trafilatura.utils
+import trafilatura.xpaths
 from lxml import etree
 from lxml.html import HtmlComment, HtmlElement, HtmlEntity, HTMLParser, HtmlProcessingInstruction, document_fromstring
 
+from corpusmill.stages.attribute_tests import finder
 from corpusmill.stages.main_text import answer
 
 # lxml.html asks a function in Python for the class of every element that it hands out, to tell forms and inputs apart.
@@ -18,6 +21,24 @@ _ONE_CLASS = etree.ElementDefaultClassLookup(
     element=HtmlElement, comment=HtmlComment, pi=HtmlProcessingInstruction, entity=HtmlEntity
 )
 trafilatura.utils.HTML_PARSER.set_element_class_lookup(_ONE_CLASS)
+
+# Half of the rest goes into XPath expressions, which attribute_tests.py evaluates faster. trafilatura keeps them in
+# lists that its modules share, and calls them like functions.
+for _expressions in (
+    trafilatura.xpaths.BODY_XPATH,
+    trafilatura.xpaths.COMMENTS_XPATH,
+    trafilatura.xpaths.COMMENTS_DISCARD_XPATH,
+    trafilatura.xpaths.DISCARD_IMAGE_ELEMENTS,
+    trafilatura.xpaths.OVERALL_DISCARD_XPATH,
+    trafilatura.xpaths.PRECISION_DISCARD_XPATH,
+    trafilatura.xpaths.RAW_TREE_PRUNE_XPATH,
+    trafilatura.xpaths.REMOVE_COMMENTS_AND_LISTS_XPATH,
+    trafilatura.xpaths.REMOVE_COMMENTS_XPATH,
+    trafilatura.xpaths.TEASER_DISCARD_XPATH,
+):
+    _expressions[:] = map(finder, _expressions)
+_baseline = import_module("trafilatura.baseline")  # `trafilatura.baseline` is the function of that name
+_baseline.BASIC_CLEAN_XPATH = finder(_baseline.BASIC_CLEAN_XPATH)  # type: ignore[attr-defined]
 
 _PARSER: dict[str, Any] = {"encoding": "utf-8", "remove_comments": True, "remove_pis": True}
 
