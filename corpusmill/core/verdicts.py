@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 
@@ -28,6 +28,45 @@ class StageResult:
     scores: pa.Table | None = None
 
 
+class Cuts(Sequence[Cut]):
+    """Cuts of one text by columns, for stages that find dozens: a sequence of `Cut` that holds no object a cut.
+
+    rules: the rule of every cut; starts, ends: code points; replacements, details: None where no cut has one.
+    """
+
+    def __init__(
+        self,
+        rules: list[str],
+        starts: list[int],
+        ends: list[int],
+        replacements: list[str] | None = None,
+        details: list[str | None] | None = None,
+    ) -> None:
+        self.rules, self.starts, self.ends = rules, starts, ends
+        self.replacements = [""] * len(rules) if replacements is None else replacements
+        self.details = [None] * len(rules) if details is None else details
+
+    @staticmethod
+    def of(cuts: Sequence[Cut]) -> Cuts:
+        """The same cuts by columns."""
+        if isinstance(cuts, Cuts):
+            return cuts
+        return Cuts(*map(list, zip(*cuts, strict=True))) if cuts else Cuts([], [], [])
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def __iter__(self) -> Iterator[Cut]:
+        return map(Cut, self.rules, self.starts, self.ends, self.replacements, self.details)
+
+    @overload
+    def __getitem__(self, at: int) -> Cut: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Cut]: ...
+    def __getitem__(self, at: int | slice) -> Cut | list[Cut]:
+        return list(self)[at]
+
+
 class Verdicts:
     """Collects the fates of the rows of one table, in row order, and turns them into a StageResult.
 
@@ -43,7 +82,7 @@ class Verdicts:
         self._removed: list[dict[str, Any]] = []
         self._quarantined: list[dict[str, Any]] = []
         self._cut_rows: list[int] = []
-        self._cuts: list[Cut] = []
+        self._cuts = Cuts([], [], [])
         self._passages: list[str] = []
 
     def remove(
@@ -100,7 +139,12 @@ class Verdicts:
     def cut_all(self, row: int, cuts: Sequence[Cut], texts: Iterable[str]) -> None:
         """Records several cuts of `row`; texts: what each of them read."""
         self._cut_rows += [row] * len(cuts)
-        self._cuts += cuts
+        found, into = Cuts.of(cuts), self._cuts
+        into.rules += found.rules
+        into.starts += found.starts
+        into.ends += found.ends
+        into.replacements += found.replacements
+        into.details += found.details
         self._passages += texts
 
     def result(self, kept: pa.Table | None = None, *, scores: pa.Table | None = None) -> StageResult:
@@ -117,19 +161,17 @@ class Verdicts:
 
     def _spans(self) -> pa.Table:
         """The cuts as a table of documents.SPAN, built by columns: a stage may cut dozens of passages of a document."""
-        if not self._cuts:
+        if not self._cut_rows:
             return documents.empty(documents.SPAN)
-        rules, starts, ends, replacements, details = zip(*self._cuts, strict=True)
-        rows = pa.array(self._cut_rows, pa.int64())
         columns = {
-            "doc_id": self._table.column("doc_id").take(rows),
-            "stage": pa.repeat(self._stage, len(rules)),
-            "rule": rules,
-            "start": starts,
-            "end": ends,
+            "doc_id": self._table.column("doc_id").take(pa.array(self._cut_rows, pa.int64())),
+            "stage": pa.repeat(self._stage, len(self._cut_rows)),
+            "rule": self._cuts.rules,
+            "start": self._cuts.starts,
+            "end": self._cuts.ends,
             "text": self._passages,
-            "replacement": replacements,
-            "detail": details,
+            "replacement": self._cuts.replacements,
+            "detail": self._cuts.details,
         }
         return pa.table(columns, schema=documents.SPAN)
 

@@ -36,11 +36,12 @@ from corpusmill.core import words as text_words
 from corpusmill.core.documents import Cut
 from corpusmill.core.hashing import Int64Array, hash64
 from corpusmill.core.text import Text
+from corpusmill.core.verdicts import Cuts
 from corpusmill.core.words import CodePoints
 from corpusmill.stages import phrases
 from corpusmill.stages.bad_words import BadWords
 from corpusmill.stages.base import StageConfig
-from corpusmill.stages.line_cuts import all_lines, in_order, is_only_lines, stripped, whole_lines
+from corpusmill.stages.line_cuts import in_order, lines_and_whitespace, stripped
 from corpusmill.stages.phrases import PhraseFinder
 from corpusmill.stages.scored import Bound, Measured, ScoredStage
 
@@ -63,6 +64,18 @@ POLICY: Final = (
 _ALLOWED: Final[dict[str, tuple[str, ...]]] = {"ja": ("sm", "グロ", "女の子"), "zh": ("性",)}
 
 _LONG_WORD, _UNTERMINATED, _FEW_WORDS, _SQUARE_BRACKET, _CURLY_BRACKET, _PHRASE = 1, 2, 4, 8, 16, 32
+# Rules of cuts by number; 0: the line stays. The first three in the order in which they are looked at.
+_RULES: Final = (
+    "",
+    "long_word_line",
+    "unterminated_line",
+    "few_words_line",
+    "javascript_line",
+    "policy_line",
+    "blank_line",
+    "whitespace",
+)
+_STAYS, _LONG, _UNENDED, _FEW, _SCRIPT, _OF_POLICY, _BLANK, _WHITESPACE = range(len(_RULES))
 _MARKS: Final = np.array([ord(mark) for mark in END_MARKS], dtype=np.uint32)
 
 Count = Annotated[int, Field(ge=0)] | None  # None: the rule is off
@@ -114,12 +127,14 @@ class Lines(NamedTuple):
     cuts: ascending, disjoint.
     lorem_ipsum, curly_bracket: lines that hold one and came so far.
     sentences: in the lines that are left.
+    long_lines: lines as they came in, blank ones and outer whitespace included, that are long.
     """
 
-    cuts: list[Cut]
+    cuts: Sequence[Cut]
     lorem_ipsum: int
     curly_bracket: int
     sentences: int
+    long_lines: int
 
 
 _FINDER: Final = PhraseFinder(
@@ -137,7 +152,7 @@ def judge_lines(text: Text, config: C4Config) -> Lines:
     tokenizer.
     """
     lines, words = text.lines, text.words
-    suspicions, sentences = _looked_at(
+    suspicions, rules, sentences = _looked_at(
         text.points,
         lines.starts,
         lines.ends,
@@ -149,91 +164,56 @@ def judge_lines(text: Text, config: C4Config) -> Lines:
         _MARKS,
     )
     looked_for = _PHRASE | _CURLY_BRACKET | (_SQUARE_BRACKET if config.remove_citations else 0)
-    suspicions |= _FINDER.in_spans(text.points, lines.starts, lines.ends) & np.uint8(looked_for)
-    gone: dict[int, str] = {}  # line -> rule
+    held = _FINDER.in_spans(text.points, lines.starts, lines.ends) & np.uint8(looked_for)
     cited: dict[int, list[Cut]] = {}
     lorem_ipsum = curly_bracket = 0
-    for i in np.flatnonzero(suspicions).tolist():
-        flags = int(suspicions[i])
-        rule = _by_form(flags)
-        if rule is None or (flags & _SQUARE_BRACKET and rule == "unterminated_line"):
-            at = int(lines.starts[i])
-            line = text.string[at : int(lines.ends[i])]
-            citations = list(CITATION.finditer(line)) if flags & _SQUARE_BRACKET else []
-            if citations:
-                line = CITATION.sub("", line)
-                unterminated = config.terminal_punctuation and _unterminated(line)
-                rule = _by_form((flags & ~_UNTERMINATED) | (_UNTERMINATED if unterminated else 0))
-            if rule is None and flags & (_PHRASE | _CURLY_BRACKET):
-                lowered = line.lower()
-                lorem_ipsum += LOREM_IPSUM in lowered
-                if config.remove_javascript and JAVASCRIPT in lowered:
-                    rule = "javascript_line"
-                else:
-                    curly_bracket += "{" in line
-                    if config.remove_policy and any(phrase in lowered for phrase in POLICY):
-                        rule = "policy_line"
-            if rule is None and citations:
-                cited[i] = [Cut("citation", at + match.start(), at + match.end()) for match in citations]
-                sentences[i] = len(text_words.sentences(line))
-        if rule is not None:
-            gone[i] = rule
-    sentences[list(gone)] = 0
-    return Lines(_cuts(text, gone, cited, config), lorem_ipsum, curly_bracket, int(sentences.sum()))
-
-
-def _by_form(suspicion: int) -> str | None:
-    """The rule under which a line goes whatever it says."""
-    if suspicion & _LONG_WORD:
-        return "long_word_line"
-    if suspicion & _UNTERMINATED:
-        return "unterminated_line"
-    return "few_words_line" if suspicion & _FEW_WORDS else None
+    for i in np.flatnonzero(held).tolist():
+        marks, rule = int(held[i]), int(rules[i])
+        if rule != _STAYS and not (marks & _SQUARE_BRACKET and rule == _UNENDED):
+            continue
+        at = int(lines.starts[i])
+        line = text.string[at : int(lines.ends[i])]
+        citations = list(CITATION.finditer(line)) if marks & _SQUARE_BRACKET else []
+        if citations:
+            line = CITATION.sub("", line)
+            if config.terminal_punctuation:
+                rule = _UNENDED if _unterminated(line) else _FEW if suspicions[i] & _FEW_WORDS else _STAYS
+        if rule == _STAYS and marks & (_PHRASE | _CURLY_BRACKET):
+            lowered = line.lower()
+            lorem_ipsum += LOREM_IPSUM in lowered
+            if config.remove_javascript and JAVASCRIPT in lowered:
+                rule = _SCRIPT
+            else:
+                curly_bracket += "{" in line
+                if config.remove_policy and any(phrase in lowered for phrase in POLICY):
+                    rule = _OF_POLICY
+        if rule == _STAYS and citations:
+            cited[i] = [Cut("citation", at + match.start(), at + match.end()) for match in citations]
+            sentences[i] = len(text_words.sentences(line))
+        rules[i] = rule
+    cuts, long_lines = _cuts(text, rules, cited, config)
+    return Lines(cuts, lorem_ipsum, curly_bracket, int(sentences[rules == _STAYS].sum()), long_lines)
 
 
 def _unterminated(line: str) -> bool:
     return not line.endswith(END_MARKS) or line.endswith(ELLIPSIS)
 
 
-def _cuts(text: Text, gone: Mapping[int, str], cited: Mapping[int, list[Cut]], config: C4Config) -> list[Cut]:
-    """Cuts of the lines `gone`, of citations, and of whitespace that does not separate lines."""
-    if is_only_lines(text):
-        if not gone and not cited:
-            return []
-        cuts = whole_lines(all_lines(text.points), gone)
-    else:
-        cuts = _with_whitespace(text, gone, config)
+def _cuts(
+    text: Text, rules: npt.NDArray[np.uint8], cited: Mapping[int, list[Cut]], config: C4Config
+) -> tuple[Sequence[Cut], int]:
+    """Cuts of the lines that go, of citations, and of whitespace that does not separate lines; number of long lines."""
+    blank_goes = config.terminal_punctuation or bool(config.min_line_words)
+    of_blank = _BLANK if blank_goes else _STAYS
+    starts, ends, found, long_lines = lines_and_whitespace(
+        text.points, *text.lines, rules, of_blank, _WHITESPACE, config.paragraph_characters
+    )
+    cuts: Sequence[Cut] = Cuts([_RULES[rule] for rule in found.tolist()], starts.tolist(), ends.tolist())
     if cited:
         cuts = in_order([*cuts, *(cut for of_line in cited.values() for cut in of_line)])
-        cuts = stripped(text.string, cuts, "whitespace")
-    return cuts
-
-
-def _with_whitespace(text: Text, gone: Mapping[int, str], config: C4Config) -> list[Cut]:
-    """Cuts of the lines `gone` of a text that has blank lines, too, or whitespace around lines; and cuts of these."""
-    lines, every = text.lines, all_lines(text.points)
-    numbers = np.searchsorted(every.starts, lines.starts, side="right") - 1  # of the lines that are not blank
-    blank = np.ones(len(every), dtype=bool)
-    blank[numbers] = False
-    whole = {int(numbers[i]): rule for i, rule in gone.items()}
-    stays = np.ones(len(lines), dtype=bool)
-    stays[list(gone)] = False
-    around = [
-        (every.starts[numbers], lines.starts, stays & (every.starts[numbers] < lines.starts)),
-        (lines.ends, every.ends[numbers], stays & (lines.ends < every.ends[numbers])),
-    ]
-    blank_goes = config.terminal_punctuation or bool(config.min_line_words)
-    if blank_goes:
-        whole.update(dict.fromkeys(np.flatnonzero(blank).tolist(), "blank_line"))
-    else:
-        around.append((every.starts, every.ends, blank))
-    cuts = [
-        Cut("whitespace", start, end)
-        for starts, ends, rows in around
-        for start, end in zip(starts[rows].tolist(), ends[rows].tolist(), strict=True)
-    ]
-    cuts = in_order([*cuts, *whole_lines(every, whole)])
-    return cuts if blank_goes else stripped(text.string, cuts, "whitespace")
+    if cited or not blank_goes:
+        cuts = stripped(text.string, cuts, _RULES[_WHITESPACE])
+    return cuts, long_lines
 
 
 @numba.njit(cache=True, nogil=True)
@@ -247,9 +227,11 @@ def _looked_at(
     min_line_words: int,
     terminal_punctuation: bool,
     marks: CodePoints,
-) -> tuple[npt.NDArray[np.uint8], Int64Array]:
-    """What every line is by its form, uint8 (k,), a sum of constants above; sentences of every line, int64 (k,)."""
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Int64Array]:
+    """What every line is by its form, uint8 (k,), a sum of constants above; the rule under which it goes whatever it
+    says, uint8 (k,); sentences of the lines that stay, int64 (k,), 0 for the others."""
     suspicions = np.zeros(len(starts), dtype=np.uint8)
+    rules = np.zeros(len(starts), dtype=np.uint8)
     sentences = np.zeros(len(starts), dtype=np.int64)
     word = 0
     for i in range(len(starts)):
@@ -261,7 +243,6 @@ def _looked_at(
             word += 1
         if word - first < min_line_words:
             found |= _FEW_WORDS
-        sentences[i] = segments.count_sentences(points, starts[i], ends[i])
         if terminal_punctuation:
             last = ends[i] - 1
             ended = False
@@ -272,7 +253,15 @@ def _looked_at(
             if not ended:
                 found |= _UNTERMINATED
         suspicions[i] = found
-    return suspicions, sentences
+        if found & _LONG_WORD:
+            rules[i] = _LONG
+        elif found & _UNTERMINATED:
+            rules[i] = _UNENDED
+        elif found & _FEW_WORDS:
+            rules[i] = _FEW
+        else:
+            sentences[i] = segments.count_sentences(points, starts[i], ends[i])
+    return suspicions, rules, sentences
 
 
 class C4(ScoredStage[C4Config]):
@@ -328,8 +317,7 @@ class C4(ScoredStage[C4Config]):
             if held:
                 draw = hash64(f"{config.seed}\0{text.string}".encode("utf-8", "surrogatepass")) / 2**64
                 detail = f"bad words: {', '.join(held)}"
-        paragraphs = _at_least(text, config.paragraph_characters)
-        scores = [paragraphs, found.lorem_ipsum, found.curly_bracket, found.sentences, bad_words, draw]
+        scores = [found.long_lines, found.lorem_ipsum, found.curly_bracket, found.sentences, bad_words, draw]
         return Measured(scores, found.cuts, detail)
 
     def bounds(self, language: str) -> Sequence[Bound]:
@@ -347,9 +335,3 @@ class C4(ScoredStage[C4Config]):
 
 def _limit(value: int | None) -> float:
     return float("nan") if value is None else value
-
-
-def _at_least(text: Text, characters: int) -> int:
-    """Lines, blank ones and outer whitespace included, of at least so many code points."""
-    lines = text.lines if is_only_lines(text) else all_lines(text.points)
-    return int(np.count_nonzero(lines.lengths >= characters))

@@ -19,7 +19,7 @@ import pyarrow as pa
 from corpusmill.core import documents, hashing
 from corpusmill.core.documents import Cut
 from corpusmill.core.text import Text
-from corpusmill.core.verdicts import StageResult, Verdicts
+from corpusmill.core.verdicts import Cuts, StageResult, Verdicts
 from corpusmill.stages.base import ConfigT, DocumentStage
 
 Removes = Literal["<", ">", "<=", ">="]
@@ -61,7 +61,7 @@ class Broken(NamedTuple):
 class Measured(NamedTuple):
     """What a stage finds in a text: its scores, in the order of `score_names`, and what it would cut or replace.
 
-    cuts: ascending, disjoint; taken out of the text if the document stays.
+    cuts: ascending, disjoint; taken out of the text if the document stays. Where there may be many: `Cuts`.
     detail: for the removal, if the document goes; None: a summary of the cuts.
     """
 
@@ -123,11 +123,15 @@ class ScoredStage(DocumentStage[ConfigT]):
                     row, broken.rule, value=broken.value, threshold=broken.threshold, detail=detail, text=string
                 )
             elif cuts:
-                kept = documents.with_replacements(string, [(start, end, by) for _, start, end, by, _ in cuts])
+                columns = Cuts.of(cuts)
+                kept = documents.with_replacements(
+                    string, zip(columns.starts, columns.ends, columns.replacements, strict=True)
+                )
                 if not kept.strip():
                     verdicts.remove(row, f"empty_after_{self.name}", detail=_summary(cuts), text=string)
                     continue
-                verdicts.cut_all(row, cuts, [self.recorded(string[start:end]) for _, start, end, _, _ in cuts])
+                passages = [string[start:end] for start, end in zip(columns.starts, columns.ends, strict=True)]
+                verdicts.cut_all(row, columns, map(self.recorded, passages))
                 if kept != string:
                     strings[row], hashes[row] = kept, hashing.content_hash(kept)
         if not hashes:
@@ -151,5 +155,5 @@ class ScoredStage(DocumentStage[ConfigT]):
 
 def _summary(cuts: Sequence[Cut]) -> str | None:
     """How many cuts of each rule, for the removals of a stage that cuts."""
-    by_rule = sorted(Counter(cut.rule for cut in cuts).items())
+    by_rule = sorted(Counter(Cuts.of(cuts).rules).items())
     return ", ".join(f"{rule} {times}" for rule, times in by_rule) or None
