@@ -19,8 +19,9 @@ import re
 import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
+from isal import isal_zlib
 from warcio.recordloader import ARC2WARCHeadersParser
 from warcio.statusandheaders import StatusAndHeadersParser, StatusAndHeadersParserException
 
@@ -33,7 +34,10 @@ _PROBE_STEP_BYTES = 16
 _PROBE_BYTES = 1 << 14  # of a gzip member, to see whether it opens a record
 MAX_MEMBER_BYTES = 1 << 31  # a gzip member that gives more is not read to its end
 
+_INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error, isal_zlib.error)  # type: ignore[assignment]
+
 GZIP_MAGIC = b"\x1f\x8b\x08"
+_PLAIN_HEADER = GZIP_MAGIC + b"\0"  # without flags, as all writers of WARC but a few have it
 _WARC_LINE = re.compile(rb"WARC/\d\.\d{1,2}\r?\n")
 _ARC_LINE = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]{1,15}:[^\n]{1,8192} [^ \n]+ \d{8,17} [^ \n]+ \d{1,15}\r?\n")
 _PLAIN_START = re.compile(
@@ -265,7 +269,18 @@ _ENDS = "the file ends inside a gzip member"
 
 
 def _inflate(source: Source, offset: int, limit: int) -> _Member:
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    """The member at `offset`: by ISA-L, which needs a third of the time less, by zlib if anything is unusual about it.
+
+    ISA-L takes no offence at header flags that mean nothing, and what it says of damage is not what zlib says.
+    """
+    if source.read(offset, len(_PLAIN_HEADER)) == _PLAIN_HEADER:
+        member = _inflate_with(isal_zlib.decompressobj(zlib.MAX_WBITS | 16), source, offset, limit)
+        if not member.fault or member.inflated_bytes > MAX_MEMBER_BYTES:
+            return member
+    return _inflate_with(zlib.decompressobj(zlib.MAX_WBITS | 16), source, offset, limit)
+
+
+def _inflate_with(inflater: Any, source: Source, offset: int, limit: int) -> _Member:
     data = bytearray()
     inflated = 0
     at = offset
@@ -281,14 +296,14 @@ def _inflate(source: Source, offset: int, limit: int) -> _Member:
         while True:
             try:
                 out = inflater.decompress(piece, _WINDOW_BYTES)
-            except zlib.error as error:
+            except _INFLATE_ERRORS as error:
                 return member(f"gzip: {error}")
             inflated += len(out)
             data += out[: max(0, limit - len(data))]
             piece = inflater.unconsumed_tail
             if inflated > MAX_MEMBER_BYTES:
                 return member(f"a gzip member of more than {MAX_MEMBER_BYTES} bytes when inflated")
-            # zlib may hold output back when its input is used up, but only when the output was full.
+            # They may hold output back when the input is used up, but only when the output was full.
             if inflater.eof or (not piece and len(out) < _WINDOW_BYTES):
                 break
     return member()

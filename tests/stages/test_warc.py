@@ -8,6 +8,7 @@ import json
 import pickle
 import random
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -378,6 +379,26 @@ def test_flipped_bytes_cost_one_record(tmp_path: Path) -> None:
     assert row["url"] == "http://site2.example/"  # its head could still be read
     for size in (300, 1000, 2500):
         assert Result(path, size).rows == result.rows
+
+
+def test_isal_and_zlib_agree_on_what_is_damaged() -> None:
+    chance = random.Random(7)
+    whole = b"".join(member(p) for p in pages(2))
+    seen = Counter[str]()
+    for _ in range(1500):
+        data = bytearray(whole)
+        for _ in range(chance.randrange(4)):
+            at = chance.randrange(4, len(data) if chance.random() < 0.5 else 30)
+            if chance.random() < 0.7:
+                data[at if at > 8 else at - 1] ^= 1 << chance.randrange(8)
+            else:
+                del data[max(at, 30) : max(at, 30) + chance.choice([1, 8, len(data)])]
+        source = Source(io.BytesIO(bytes(data)), len(data), "x.warc.gz")
+        limit = chance.choice([10, 1000, 1 << 20])
+        both = warc_records._inflate(source, 0, limit)
+        seen[both.fault] += 1
+        assert both == warc_records._inflate_with(zlib.decompressobj(31), source, 0, limit)
+    assert len(seen) > 5
 
 
 def test_damage_over_several_records_is_one_entry(tmp_path: Path) -> None:
