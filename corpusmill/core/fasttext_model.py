@@ -16,7 +16,6 @@ PACKAGES = ("fasttext-community",)
 # labels for labels. Blanks are those that fastText separates tokens by.
 _BLANK: Final = r" \t\n\v\f\r\0"
 _RESERVED = re.compile(rf"(?:(?<=[{_BLANK}])|^)(?:</s>|{LABEL_PREFIX}[^{_BLANK}]*)(?=[{_BLANK}]|$)")
-_LINE_BREAKS = str.maketrans("\n\r", "  ")
 
 
 class Prediction(NamedTuple):
@@ -31,7 +30,7 @@ def one_line(text: str) -> str:
 
     Lone surrogates, which have no UTF-8 form, become question marks.
     """
-    line = text.translate(_LINE_BREAKS)
+    line = text.replace("\n", " ").replace("\r", " ")
     if "</s>" in line or LABEL_PREFIX in line:
         line = _RESERVED.sub("", line)
     return line if line.isascii() else line.encode("utf-8", "replace").decode()
