@@ -2,12 +2,17 @@
 
     bench/peers/setup                                     # once; prints the PYTHON of the peer's environment
     python bench/filters.py --peer-python PYTHON
+    python bench/filters.py --peer-python PYTHON --kept --variant paper
     python bench/filters.py --reference                   # without the peer: against the slow reference in tests/
 
 Texts: the pages of --data (the shared crawl) that corpusmill's own chain extracts and identifies, by recipes/refinedweb
 without a choice of language; the work folder keeps that run, which starts again where something changed. Or --texts, a
-Parquet file with the columns doc_id, url, text, content_hash and language. Speed and agreement with datatrove are of
-the English ones, the reference sees all of them.
+Parquet file with the columns doc_id, url, text, content_hash, language and language_score. Speed and agreement with
+datatrove are of the English ones, as they were extracted: all of them, or with --kept those that the recipe keeps, from
+its language threshold through its last filter. The reference sees all texts in all languages.
+
+--variant chooses the reading of repetition, quality and fineweb; without it the recipe does. Which texts --kept leaves
+does not depend on it.
 
 Speed: both sides judge the same texts, every filter all of them, on one core, after a warm-up. Two orders, as both
 sides remember what they found in the texts that they saw last: `in turn`, every filter on a text (datatrove) or a batch
@@ -23,6 +28,7 @@ difference with both values.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
 import os
@@ -49,8 +55,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LANGUAGE = "en"
 BATCH_ROWS = 256
 WARM_UP_TEXTS = 20
-COLUMNS = ("doc_id", "url", "text", "content_hash", "language")
+COLUMNS = ("doc_id", "url", "text", "content_hash", "language", "language_score")
 STAGES = ("repetition", "quality", "c4", "fineweb")
+WITH_VARIANTS = ("repetition", "quality", "fineweb")
+VARIANTS = ("paper", "datatrove")  # those that all three have
 PEER_REPETITIONS = 2  # it takes minutes
 TARGET = 100.0  # times datatrove's documents per second
 
@@ -102,6 +110,18 @@ def prepare(data: Path, work: Path) -> Path:
     return path
 
 
+def kept_by(stages: StageConfigs, documents: pa.Table) -> pa.Table:
+    """The rows of `documents`, in English, that the recipe's language threshold and its filters, one on another, keep.
+
+    Their texts are those of `documents`, not what C4 made of them.
+    """
+    threshold = stages["language"]["languages"][LANGUAGE]
+    left = documents.filter(pc.greater_equal(documents["language_score"], threshold))
+    for stage in load_stages({name: stages[name] for name in STAGES}).values():
+        left = stage.process(left).kept
+    return documents.filter(pc.is_in(documents["doc_id"], left["doc_id"].combine_chunks()))
+
+
 def load_stages(configs: StageConfigs) -> dict[str, ScoredStage[Any]]:
     """The stages, by name."""
     stages: dict[str, ScoredStage[Any]] = {}
@@ -120,6 +140,7 @@ def measure(texts: Path, configs: StageConfigs) -> tuple[dict[str, float], dict[
     other = with_texts(few, [f"{text} warm" for text in few["text"].to_pylist()], few["content_hash"].to_pylist())
     for stage in stages.values():
         stage.process(other)
+    gc.collect()  # what loading left over is no cost of a document
     wall, cpu = dict.fromkeys(stages, 0.0), dict.fromkeys(stages, 0.0)
     for start in range(0, documents.num_rows, BATCH_ROWS):
         batch = documents.slice(start, BATCH_ROWS)
@@ -214,7 +235,7 @@ def reference() -> ModuleType:
 
 
 def against_reference(ours: OurVerdicts) -> Iterator[list[str]]:
-    """One row a stage: documents, largest difference of a score, documents with another verdict in any rule."""
+    """One row a stage: its variant, largest difference of a score, documents with another verdict in any rule."""
     slow = reference()
     texts, languages = ours.documents["text"].to_pylist(), ours.documents["language"].to_pylist()
     for name, stage in ours.stages.items():
@@ -229,7 +250,7 @@ def against_reference(ours: OurVerdicts) -> Iterator[list[str]]:
                 if a == a or b == b:  # a rule that does not apply to the language gives NaN
                     largest = max(largest, abs(a - b) if a == a and b == b else float("inf"))
             other += broken(stage, language, found) != ours.broken[name][i]
-        yield [name, str(len(texts)), f"{largest:.1e}", str(other)]
+        yield [name, variant, f"{largest:.1e}", f"{other} of {len(texts):,} differ"]
 
 
 Seconds = dict[str, float]  # by stage
@@ -272,6 +293,8 @@ def main() -> int:
     parser.add_argument(
         "--recipe", default=str(REPOSITORY / "recipes" / "fineweb.yaml"), help="has the stages' configs"
     )
+    parser.add_argument("--variant", choices=VARIANTS, help=f"of {', '.join(WITH_VARIANTS)}; default: the recipe's")
+    parser.add_argument("--kept", action="store_true", help="only the English texts that the recipe keeps")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
     parser.add_argument("--limit", type=int, help="so many texts, evenly spread")
@@ -286,20 +309,26 @@ def main() -> int:
     everything = pq.read_table(arguments.texts or prepare(arguments.data, arguments.work))
     if arguments.limit is not None and arguments.limit < everything.num_rows:
         everything = everything.take([i * everything.num_rows // arguments.limit for i in range(arguments.limit)])
-    loaded = recipe.load(arguments.recipe, arguments.overrides)
-    configs = {name: loaded.stages[name] for name in arguments.stages}
+    of_recipe = recipe.load(arguments.recipe, arguments.overrides).stages
+    configs = {name: of_recipe[name] for name in arguments.stages}
+    if arguments.variant:
+        for name in set(WITH_VARIANTS).intersection(configs):
+            configs[name] = {**configs[name], "variant": arguments.variant}
     use_one_core(arguments.core)
     print(f"{machine()}\n")
     status = 0
     if arguments.peer_python:
         english = everything.filter(pc.equal(everything["language"], LANGUAGE))
+        if arguments.kept:
+            english = kept_by(of_recipe, english)
         texts = arguments.work / "english.parquet"
         pq.write_table(english, texts)
         beside_peer(arguments, texts, configs)
     if arguments.reference:
         rows = list(against_reference(OurVerdicts(everything, configs)))
-        print("\n" + table(["stage", "documents", "largest difference of a score", "other verdicts"], rows))
-        status = int(any(row[3] != "0" for row in rows))
+        header = ["stage", "variant", "largest difference of a score", "verdicts"]
+        print("\n" + table(header, rows, text_columns=2))
+        status = int(any(not row[3].startswith("0 ") for row in rows))
     return status
 
 
@@ -316,7 +345,8 @@ def beside_peer(arguments: argparse.Namespace, texts: Path, configs: StageConfig
         for order, by_filter in report["seconds"].items()
     }
     words = sum(len(text.split()) for text in documents["text"].to_pylist()) / number
-    print(f"{number:,} English texts of {words:.0f} words on average; datatrove {report['packages']['datatrove']}\n")
+    which = "kept English texts" if arguments.kept else "English texts"
+    print(f"{number:,} {which} of {words:.0f} words on average; datatrove {report['packages']['datatrove']}\n")
     rows = [*speed_rows("corpusmill", ours, number), *speed_rows("datatrove", theirs, number)]
     print(table(["ms a document", *configs, "all", "documents/s a core"], rows))
     print(f"\ndocuments per second on one core, times datatrove's (target {TARGET:.0f}):")
