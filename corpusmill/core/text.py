@@ -121,21 +121,24 @@ class Text:
 
 class _Memory(threading.local):
     limit = 4_000_000  # code points; what is found in a text takes some 15 bytes for each
+    tail = 64  # code points
 
     def __init__(self) -> None:
-        self._texts: OrderedDict[tuple[str, str], Text] = OrderedDict()
+        # By length, end and language: hashing a whole text takes longer than comparing it with the one that is there.
+        # Of several texts with the same key the last one stays.
+        self._texts: OrderedDict[tuple[int, str, str], Text] = OrderedDict()
         self._size = 0
 
     def text(self, string: str, language: str) -> Text:
-        key = (string, language)
+        key = (len(string), string[-self.tail :], language)
         found = self._texts.get(key)
-        if found is not None:
+        if found is not None and found.string == string:
             self._texts.move_to_end(key)
             return found
+        self._size += len(string) if found is None else 0
         found = self._texts[key] = Text(string, language)
-        self._size += len(string)
         while self._size > self.limit:
-            self._size -= len(self._texts.popitem(last=False)[0][0])
+            self._size -= self._texts.popitem(last=False)[0][0]
         return found
 
 

@@ -268,3 +268,21 @@ def duplicates(hashes: UInt64Array, lengths: Int64Array, reading: int = COPIES) 
         items += 1
         characters += lengths[i]
     return items, characters
+
+
+@numba.njit(cache=True, nogil=True)
+def shared(hashes: UInt64Array) -> npt.NDArray[np.bool_]:
+    """Which hashes (uint64 (k,)) occur twice or more, bool (k,)."""
+    size = _table_size(len(hashes))
+    mask = np.uint64(size - 1)
+    slots = np.full(size, -1, dtype=np.int32)
+    found = np.zeros(len(hashes), dtype=np.bool_)
+    for i in range(len(hashes)):
+        slot = hashes[i] & mask
+        while slots[slot] >= 0 and hashes[slots[slot]] != hashes[i]:
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] < 0:
+            slots[slot] = i
+        else:
+            found[i] = found[slots[slot]] = True
+    return found

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpusmill.core.characters import is_space
-from corpusmill.core.hashing import Int64Array, UInt64Array, hash_spans
+from corpusmill.core.hashing import Int64Array, UInt64Array, hash_end, hash_more, hash_spans, hash_start, mix64
 from corpusmill.core.text import Text
 from corpusmill.stages.ngrams import (
     ALL_OCCURRENCES,
@@ -21,11 +21,13 @@ from corpusmill.stages.ngrams import (
     duplicates,
     greedy_ngram_characters,
     ngram_characters,
+    shared,
 )
 
 Scores = npt.NDArray[np.float64]
 
 _RULES = 13
+_SKETCHED = 8  # characters at either end of a span
 _LINE_FEED = 10
 
 
@@ -155,7 +157,7 @@ def _datatrove(
     for which, start, end in ((0, 0, n), (1, stripped_start, stripped_end)):
         starts, ends = _between_line_feeds(points, start, end, which + 1)
         if len(starts) > 1:
-            items, characters = duplicates(hash_spans(points, starts, ends, 0), ends - starts, COPIES)
+            items, characters = _copies(points, starts, ends)
             scores[which] = items / len(starts)
             scores[which + 2] = characters / n
     scores[4:] = ngram_characters(word_hashes, word_ends - word_starts, FIRST_TOP) / n
@@ -164,12 +166,36 @@ def _datatrove(
 
 
 @numba.njit(cache=True, nogil=True)
+def _copies(points: npt.NDArray[np.uint32], starts: Int64Array, ends: Int64Array) -> tuple[int, int]:
+    """Spans that are copies of an earlier one: how many, and their characters.
+
+    Most differ in length or in their first or last characters: the others alone are read and hashed as a whole.
+    """
+    sketches = np.empty(len(starts), dtype=np.uint64)
+    for i in range(len(starts)):
+        length = ends[i] - starts[i]
+        state = hash_start(0)
+        for j in range(min(length, _SKETCHED)):
+            state = hash_more(state, points[starts[i] + j])
+        other = hash_start(1)
+        for j in range(min(length, _SKETCHED)):
+            other = hash_more(other, points[ends[i] - 1 - j])
+        sketches[i] = hash_end(state ^ mix64(other), length)
+    alike = shared(sketches)
+    starts, ends = starts[alike], ends[alike]
+    return duplicates(hash_spans(points, starts, ends, 0), ends - starts, COPIES)
+
+
+@numba.njit(cache=True, nogil=True)
 def _between_line_feeds(
     points: npt.NDArray[np.uint32], start: int, end: int, least: int
 ) -> tuple[Int64Array, Int64Array]:
     """What runs of at least `least` line feeds separate in points[start:end], empty pieces too; at least one."""
-    starts = np.empty(end - start + 2, dtype=np.int64)
-    ends = np.empty(end - start + 2, dtype=np.int64)
+    most = 1
+    for c in points[start:end]:
+        most += c == _LINE_FEED
+    starts = np.empty(most, dtype=np.int64)
+    ends = np.empty(most, dtype=np.int64)
     starts[0] = start
     k = 0
     i = start
