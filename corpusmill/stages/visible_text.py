@@ -17,7 +17,8 @@ from corpusmill.stages.main_text import pack, unpack
 SMALL_BYTES = 4096
 """Larger bodies are not counted: they hold more than a few characters."""
 _COPIES = 3
-_HEAD_CHARACTERS = 32_768  # of HTML, looked at first: the beginning of the text is mostly there, and parsing costs time
+# Of HTML, looked at first, then twice as many and so on: parsing costs time, and most of a page is not needed.
+_HEAD_CHARACTERS = 20_480
 _UNBOUNDED = re.compile(r"table|[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", re.IGNORECASE)
 
 
@@ -33,9 +34,11 @@ def beginning(html: str, characters: int) -> str:
     """The first `characters` of the visible text of a page: all of it, menus and footers included, on one line."""
     if not characters:
         return ""
-    text = extract_plain_text(html[:_HEAD_CHARACTERS], preserve_formatting=False)
-    if len(text) < characters and len(html) > _HEAD_CHARACTERS:
-        text = extract_plain_text(html, preserve_formatting=False)
+    size = _HEAD_CHARACTERS
+    text = extract_plain_text(html[:size], preserve_formatting=False)
+    while len(text) < characters and size < len(html):
+        size *= 2
+        text = extract_plain_text(html[:size], preserve_formatting=False)
     return text[:characters]
 
 
