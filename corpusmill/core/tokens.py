@@ -90,10 +90,23 @@ def _tokens(
         start, end = word_starts[word], word_ends[word]
         first = k
         case = find_hashed(case_keys, case_numbers, word_hashes[word])
-        if case < 0 and _only_letters(points, table, start, end):
-            starts[k], ends[k], hashes[k] = start, end, word_hashes[word]
-            k += 1
-            continue
+        if case < 0:
+            letters = _letters_end(points, table, start, end)
+            if letters == end or end - start == 1:
+                starts[k], ends[k], hashes[k] = start, end, word_hashes[word]
+                k += 1
+                continue
+            if start < letters == end - 1 and _splits_off(points, table, letters):
+                state = hash_start(0)
+                for j in range(start, letters):
+                    state = hash_more(state, points[j])
+                stem = hash_end(state, letters - start)
+                if find_hashed(case_keys, case_numbers, stem) < 0:  # most words before a comma or full stop
+                    starts[k], ends[k], hashes[k] = start, letters, stem
+                    starts[k + 1], ends[k + 1] = letters, end
+                    hashes[k + 1] = hash_end(hash_more(hash_start(0), points[letters]), 1)
+                    k += 2
+                    continue
         num_suffixes = 0
         while case < 0 and not _only_letters(points, table, start, end):
             prefix = _prefix(points, table, start, end)
@@ -150,13 +163,28 @@ def _tokens(
 
 
 @numba.njit(cache=True, inline="always")
-def _only_letters(points: _Points, table: Properties, start: int, end: int) -> bool:
+def _letters_end(points: _Points, table: Properties, start: int, end: int) -> int:
+    """Where the letters end that points[start:end] begins with."""
     while start < end and table[points[start]] & LETTER:
         start += 1
-    return start == end
+    return start
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, inline="always")
+def _only_letters(points: _Points, table: Properties, start: int, end: int) -> bool:
+    return _letters_end(points, table, start, end) == end
+
+
+@numba.njit(cache=True, inline="always")
+def _splits_off(points: _Points, table: Properties, at: int) -> bool:
+    """Whether the character at `at`, the last of a word whose others are letters, is a suffix: see `_suffix`."""
+    c = points[at]
+    if c == _DOT:
+        return table[points[at - 1]] & BEFORE_DOT != 0
+    return table[c] & SUFFIX != 0
+
+
+@numba.njit(cache=True, inline="always")
 def _prefix(points: _Points, table: Properties, start: int, end: int) -> int:
     """Length of the prefix of points[start:end], 0 if it has none."""
     c = points[start]
@@ -176,7 +204,7 @@ def _prefix(points: _Points, table: Properties, start: int, end: int) -> int:
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, inline="always")
 def _suffix(
     points: _Points,
     table: Properties,
@@ -253,7 +281,7 @@ def _cut_at_infixes(
     return k
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, inline="always")
 def _infix(points: _Points, table: Properties, first: int, i: int, end: int) -> int:
     """Length of the infix at `i` in points[first:end], 0 if there is none."""
     c = points[i]

@@ -217,12 +217,20 @@ def greedy_ngram_characters(
         else:
             sizes[slot], keys[slot], firsts[slot] = 1, probe, i
         i += 1
+    # Only these are looked at: the others begin no n-gram, of any n, that occurs twice.
+    at = np.empty(num_words, dtype=np.int32)
+    num_open = 0
+    for i in range(num_words - smallest + 1):
+        if not alone[i] or before[i + smallest] - before[i] < _PROBE:
+            at[num_open] = i
+            num_open += 1
     for n in range(smallest, min(largest, num_words) + 1):
-        i = 0
-        while i <= num_words - n:
+        next_word = 0
+        for i in at[:num_open]:
+            if i < next_word or i > num_words - n:
+                continue
             characters = before[i + n] - before[i]
             if alone[i] and characters >= _PROBE:
-                i += 1
                 continue
             gram = mix64(joined[before[i + n]] - joined[before[i]] * powers[characters] + np.uint64(characters) * _STEP)
             slot = gram & mask
@@ -230,10 +238,9 @@ def greedy_ngram_characters(
                 slot = (slot + np.uint64(1)) & mask
             if sizes[slot] == n:
                 covered[n - smallest] += characters
-                i += n
+                next_word = i + n
             else:
                 sizes[slot], keys[slot] = n, gram
-                i += 1
     return covered
 
 

@@ -276,6 +276,27 @@ def _breaks_line(c: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
+def _symbols(points: CodePoints) -> tuple[int, int]:
+    """How many "#" there are, and how many "…" and "...", these without overlaps."""
+    hashes = 0
+    ellipses = 0
+    three_dots = 0
+    for c in points:  # without branches: several characters at a time
+        hashes += c == _HASH
+        ellipses += c == _ELLIPSIS
+    for i in range(len(points) - 2):
+        three_dots += (points[i] == _DOT) & (points[i + 1] == _DOT) & (points[i + 2] == _DOT)
+    if three_dots:
+        run = 0
+        for c in points:
+            run = run + 1 if c == _DOT else 0
+            if run == 3:
+                ellipses += 1
+                run = 0
+    return hashes, ellipses
+
+
+@numba.njit(cache=True, nogil=True)
 def _datatrove(
     points: CodePoints,
     classes: Classes,
@@ -289,16 +310,22 @@ def _datatrove(
     num_stops: int,
 ) -> Scores:
     n = len(points)
-    hashes = 0
-    ellipses = 0
+    hashes, ellipses = _symbols(points)
     words = 0
     characters_in_words = 0
+    with_letter = 0
     for i in range(len(word_starts)):
-        for j in range(word_starts[i], word_ends[i]):
-            if not punctuation[points[j]]:
-                words += 1
-                characters_in_words += word_ends[i] - word_starts[i]
-                break
+        start, end = word_starts[i], word_ends[i]
+        counted = lettered = False
+        while start < end and not (counted and lettered):
+            c = points[start]
+            counted |= not punctuation[c]
+            lettered |= classes[c] & LETTER != 0
+            start += 1
+        if counted:
+            words += 1
+            characters_in_words += end - word_starts[i]
+        with_letter += lettered
 
     num_lines = 0
     bulleted = 0
@@ -306,19 +333,8 @@ def _datatrove(
     i = 0
     while i < n:
         start = i
-        dots = 0  # in a row, since the last ellipsis
         while i < n and not _breaks_line(points[i]):
-            c = points[i]
             i += 1
-            if c == _DOT:
-                dots += 1
-                if dots == 3:
-                    ellipses += 1
-                    dots = 0
-                continue
-            dots = 0
-            hashes += c == _HASH
-            ellipses += c == _ELLIPSIS
         end = i
         i += 2 if i + 1 < n and points[i] == 13 and points[i + 1] == 10 else 1
         while start < end and is_space(points[start]):
@@ -347,7 +363,7 @@ def _datatrove(
         bulleted,
         elliptic,
         max(1, num_lines),
-        _with_letter(points, classes, word_starts, word_ends),
+        with_letter,
         max(1, len(word_starts)),
         stop_words,
     )

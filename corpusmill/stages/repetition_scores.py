@@ -154,8 +154,9 @@ def _datatrove(
         stripped_start += 1
     while stripped_end > stripped_start and is_space(points[stripped_end - 1]):
         stripped_end -= 1
+    run_starts, run_ends = _line_feeds(points)
     for which, start, end in ((0, 0, n), (1, stripped_start, stripped_end)):
-        starts, ends = _between_line_feeds(points, start, end, which + 1)
+        starts, ends = _between(run_starts, run_ends, start, end, which + 1)
         if len(starts) > 1:
             items, characters = _copies(points, starts, ends)
             scores[which] = items / len(starts)
@@ -187,26 +188,44 @@ def _copies(points: npt.NDArray[np.uint32], starts: Int64Array, ends: Int64Array
 
 
 @numba.njit(cache=True, nogil=True)
-def _between_line_feeds(
-    points: npt.NDArray[np.uint32], start: int, end: int, least: int
-) -> tuple[Int64Array, Int64Array]:
-    """What runs of at least `least` line feeds separate in points[start:end], empty pieces too; at least one."""
-    most = 1
-    for c in points[start:end]:
+def _line_feeds(points: npt.NDArray[np.uint32]) -> tuple[Int64Array, Int64Array]:
+    """Starts and ends of the runs of line feeds."""
+    n = len(points)
+    most = 0
+    for c in points:
         most += c == _LINE_FEED
     starts = np.empty(most, dtype=np.int64)
     ends = np.empty(most, dtype=np.int64)
+    k = 0
+    i = 0
+    while most:
+        while points[i] != _LINE_FEED:
+            i += 1
+        starts[k] = i
+        while i < n and points[i] == _LINE_FEED:
+            i += 1
+        ends[k] = i
+        most -= i - starts[k]
+        k += 1
+    return starts[:k], ends[:k]
+
+
+@numba.njit(cache=True, nogil=True)
+def _between(
+    run_starts: Int64Array, run_ends: Int64Array, start: int, end: int, least: int
+) -> tuple[Int64Array, Int64Array]:
+    """What the runs of at least `least` line feeds separate between `start` and `end`, which lie in no run.
+
+    Empty pieces too; at least one.
+    """
+    starts = np.empty(len(run_starts) + 1, dtype=np.int64)
+    ends = np.empty(len(run_starts) + 1, dtype=np.int64)
     starts[0] = start
     k = 0
-    i = start
-    while i < end:
-        run = i
-        while run < end and points[run] == _LINE_FEED:
-            run += 1
-        if run - i >= least:
-            ends[k] = i
+    for i in range(len(run_starts)):
+        if run_starts[i] >= start and run_ends[i] <= end and run_ends[i] - run_starts[i] >= least:
+            ends[k] = run_starts[i]
             k += 1
-            starts[k] = run
-        i = max(run, i + 1)
+            starts[k] = run_ends[i]
     ends[k] = end
     return starts[: k + 1], ends[: k + 1]
