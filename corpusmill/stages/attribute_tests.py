@@ -128,7 +128,8 @@ def _by_name(steps: Sequence[_Step]) -> _Passes:
             return lambda element: True
         return _remembering([term for (terms,) in fitting for term in terms])
 
-    of_name("")  # now, as it may be that a term is not translated
+    for name in {"", *(name for step in steps for name in step.names)}:
+        of_name(name)  # now, as it may be that a term is not translated
     return lambda element: of_name(element.tag)(element)
 
 

@@ -19,6 +19,7 @@ SMALL_BYTES = 4096
 _COPIES = 3
 # Of HTML, looked at first, then twice as many and so on: parsing costs time, and most of a page is not needed.
 _HEAD_CHARACTERS = 20_480
+_SPARE_CHARACTERS = 100  # of text: near the cut, parsers may see what is not there in the whole page
 _UNBOUNDED = re.compile(r"table|[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", re.IGNORECASE)
 
 
@@ -36,7 +37,7 @@ def beginning(html: str, characters: int) -> str:
         return ""
     size = _HEAD_CHARACTERS
     text = extract_plain_text(html[:size], preserve_formatting=False)
-    while len(text) < characters and size < len(html):
+    while len(text) < characters + _SPARE_CHARACTERS and size < len(html):
         size *= 2
         text = extract_plain_text(html[:size], preserve_formatting=False)
     return text[:characters]

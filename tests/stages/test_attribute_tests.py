@@ -34,6 +34,7 @@ NOT_TRANSLATED = [
     "//p",
     ".//p[2]",
     ".//p[1][@id]",
+    ".//p[not(@id)]|.//div",
     ".//p[not(@id)]",  # what is not there would have to be asked about
     ".//p[contains(@class, '')]",
     ".//p[@id][position() < 2]",
