@@ -17,7 +17,7 @@ from corpusmill.core.hashing import Int64Array, UInt64Array, hash_end, hash_more
 CodePoints = npt.NDArray[np.uint32]
 
 _LINE_FEED = 10
-_FINAL = np.uint64(sum(1 << ord(mark) for mark in "\n.!?"))  # a bit each
+_FINAL = np.isin(np.arange(0x80), [_LINE_FEED, *map(ord, ".!?")])  # by a table: comparisons would be branches
 _FIRST_UNSPACED = 0x2E80  # Chinese and Japanese begin here
 
 
@@ -118,8 +118,10 @@ def segments(points: CodePoints) -> Segments:
 
 @numba.njit(cache=True, inline="always")
 def _is_final(c: int) -> bool:
+    if c < 0x80:
+        return bool(_FINAL[c])
     if c < ord("。"):
-        return bool((c < 64) & (_FINAL >> np.uint64(c & 63)))  # no branch: blanks are as frequent as words
+        return False
     return c == ord("。") or c == ord("．") or c == ord("！") or c == ord("？")
 
 

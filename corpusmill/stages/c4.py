@@ -152,7 +152,7 @@ def judge_lines(text: Text, config: C4Config) -> Lines:
     tokenizer.
     """
     lines, words = text.lines, text.words
-    suspicions, rules, sentences = _looked_at(
+    suspicions, rules, counts, sentences = _looked_at(
         text.points,
         lines.starts,
         lines.ends,
@@ -189,10 +189,12 @@ def judge_lines(text: Text, config: C4Config) -> Lines:
                     rule = _OF_POLICY
         if rule == _STAYS and citations:
             cited[i] = [Cut("citation", at + match.start(), at + match.end()) for match in citations]
-            sentences[i] = len(text_words.sentences(line))
+            sentences += len(text_words.sentences(line))
+        if citations or rule != _STAYS:
+            sentences -= int(counts[i])
         rules[i] = rule
     cuts, long_lines = _cuts(text, rules, cited, config)
-    return Lines(cuts, lorem_ipsum, curly_bracket, int(sentences[rules == _STAYS].sum()), long_lines)
+    return Lines(cuts, lorem_ipsum, curly_bracket, sentences, long_lines)
 
 
 def _unterminated(line: str) -> bool:
@@ -227,9 +229,9 @@ def _looked_at(
     min_line_words: int,
     terminal_punctuation: bool,
     marks: CodePoints,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Int64Array]:
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Int64Array, int]:
     """What every line is by its form, uint8 (k,), a sum of constants above; the rule under which it goes whatever it
-    says, uint8 (k,); sentences of the lines that stay, int64 (k,), 0 for the others."""
+    says, uint8 (k,); sentences of the lines that stay, int64 (k,), 0 for the others; their sum."""
     suspicions = np.zeros(len(starts), dtype=np.uint8)
     rules = np.zeros(len(starts), dtype=np.uint8)
     sentences = np.zeros(len(starts), dtype=np.int64)
@@ -261,7 +263,7 @@ def _looked_at(
             rules[i] = _FEW
         else:
             sentences[i] = segments.count_sentences(points, starts[i], ends[i])
-    return suspicions, rules, sentences
+    return suspicions, rules, sentences, sentences.sum()
 
 
 class C4(ScoredStage[C4Config]):

@@ -10,11 +10,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from corpusmill.core import words as text_words
-from corpusmill.core.hashing import Int64Array, UInt64Array
+from corpusmill.core.hashing import Int64Array, UInt64Array, hash_end, hash_more, hash_start
 from corpusmill.core.text import Text
-from corpusmill.core.words import CodePoints, Spans
+from corpusmill.core.words import CodePoints
 from corpusmill.stages.base import StageConfig
-from corpusmill.stages.line_cuts import all_lines, is_only_lines
 from corpusmill.stages.scored import Bound, Measured, Removes, ScoredStage
 
 Rule = Literal["line_punctuation", "short_lines", "duplicate_line_characters", "newline_ratio"]
@@ -38,6 +37,8 @@ _STOP_CHARACTERS: Final = (
     "1173c-1173e 11944 11946 11a42-11a43 11a9b-11a9c 11c41-11c42 11ef7-11ef8 11f43-11f44 16a6e-16a6f 16af5 "
     "16b37-16b38 16b44 16e98 1bc9f 1da88"
 )
+
+_LINE_FEED: Final = 10
 
 Number = Annotated[float, Field(ge=0)] | None  # None: the rule is off
 
@@ -108,20 +109,16 @@ def scores(text: Text, stops: CodePoints, config: FineWebConfig) -> list[float]:
     - newline_ratio: line feeds a word. [DEVIATION] In the variant "paper" words are those of core/words.py; datatrove's
       are more, so that its ratios are lower.
     """
-    if not len(text.lines):
+    num_lines = len(text.lines)
+    if not num_lines:
         return [0.0] * len(RULES)
-    lines, hashes = text.lines, text.line_hashes
-    if not is_only_lines(text):
-        every = all_lines(text.points)
-        held = np.searchsorted(every.starts, lines.starts, side="right") - 1  # those that are not blank
-        lines = Spans(every.starts[held], every.ends[held])
-        hashes = lines.hashes(text.points)
-    ended, short, copied = _counted(text.points, lines.starts, lines.ends, hashes, stops, config.short_line_characters)
+    ended, short, copied, newlines = _counted(
+        text.points, *text.lines, text.line_hashes, stops, config.short_line_characters
+    )
     words = text.tokens if config.variant == "datatrove" else text.words
-    newlines = text.string.count("\n")
     return [
-        ended / len(lines),
-        short / len(lines),
+        ended / num_lines,
+        short / num_lines,
         copied / (len(text.string) - newlines),
         newlines / max(1, len(words)),
     ]
@@ -135,27 +132,55 @@ def _counted(
     hashes: UInt64Array,
     stops: CodePoints,
     short_line_characters: int,
-) -> tuple[int, int, int]:
-    """Lines that end in a stop character, lines that are short, code points of lines that are copies."""
+) -> tuple[int, int, int, int]:
+    """Lines that end in a stop character, lines that are short, code points of lines that are copies, line feeds.
+
+    starts, ends, hashes: lines without the whitespace around them, which is given back to them here.
+    """
+    n, num_lines = len(points), len(starts)
     size = 16
-    while size < 2 * len(starts):
+    while size < 2 * num_lines:
         size *= 2
     mask = np.uint64(size - 1)
-    first = np.full(size, -1, dtype=np.int64)  # open addressing: the first line with this hash
+    used = np.zeros(size, dtype=np.bool_)  # open addressing: hashes of the lines so far
+    keys = np.empty(size, dtype=np.uint64)
     ended = short = copied = 0
-    for i in range(len(starts)):
-        last = points[ends[i] - 1]
+    newlines = 0  # those between lines: there are no others
+    start = 0
+    for j in range(starts[0]):
+        if points[j] == _LINE_FEED:
+            newlines += 1
+            start = j + 1
+    for i in range(num_lines):
+        end = -1
+        next_start = starts[i]
+        for j in range(ends[i], starts[i + 1] if i + 1 < num_lines else n):
+            if points[j] == _LINE_FEED:
+                newlines += 1
+                next_start = j + 1
+                if end < 0:
+                    end = j
+        if end < 0:
+            end = n
+        last = points[end - 1]
         at = np.searchsorted(stops, last)
         ended += at < len(stops) and stops[at] == last
-        short += ends[i] - starts[i] <= short_line_characters
-        slot = hashes[i] & mask
-        while first[slot] >= 0 and hashes[first[slot]] != hashes[i]:
+        short += end - start <= short_line_characters
+        key = hashes[i]
+        if start < starts[i] or ends[i] < end:
+            state = hash_start(1)
+            for j in range(start, end):
+                state = hash_more(state, points[j])
+            key = hash_end(state, end - start)
+        slot = key & mask
+        while used[slot] and keys[slot] != key:
             slot = (slot + np.uint64(1)) & mask
-        if first[slot] < 0:
-            first[slot] = i
+        if used[slot]:
+            copied += end - start
         else:
-            copied += ends[i] - starts[i]
-    return ended, short, copied
+            used[slot], keys[slot] = True, key
+        start = next_start
+    return ended, short, copied, newlines
 
 
 class FineWeb(ScoredStage[FineWebConfig]):
