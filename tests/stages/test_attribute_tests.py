@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,10 @@ NOT_TRANSLATED = [
     ".//p/span",
     "count(.//p)",
 ]
+# Of a module of its own: with_trafilatura puts functions in the place of the expressions.
+_fresh = runpy.run_path(xpaths.__file__)
 TRAFILATURA: list[Any] = [
-    *(e for v in vars(xpaths).values() if isinstance(v, list) for e in v if e.path.lstrip(" \n(").startswith(".//")),
+    *(e for v in _fresh.values() if isinstance(v, list) for e in v if e.path.lstrip(" \n(").startswith(".//")),
     trafilatura_settings.BASIC_CLEAN_XPATH,
 ]
 
