@@ -32,6 +32,25 @@ def _table_size(items: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
+def _not_alone(hashes: UInt64Array, at: npt.NDArray[np.int32]) -> int:
+    """Writes the positions of all hashes that occur twice or more, and of a few others, into `at`: how many, ascending.
+
+    By their lowest bits alone and without branches, which nobody could foresee: the few others are looked at again.
+    """
+    size = _table_size(16 * len(hashes))
+    mask = np.uint64(size - 1)
+    times = np.zeros(size, dtype=np.uint8)  # a bit for each time
+    for hashed in hashes:
+        slot = hashed & mask
+        times[slot] = times[slot] << 1 | 1
+    found = 0
+    for i in range(len(hashes)):
+        at[found] = i
+        found += times[hashes[i] & mask] != 1
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
 def ngram_characters(hashes: UInt64Array, lengths: Int64Array, reading: int = COPIES) -> Int64Array:
     """Characters that repeated n-grams cover, for n = 2..10.
 
@@ -71,10 +90,12 @@ def ngram_characters(hashes: UInt64Array, lengths: Int64Array, reading: int = CO
     end = np.empty(num_words, dtype=np.int32)  # word after the last occurrence, by first occurrence
     at = np.empty(num_words, dtype=np.int32)  # positions of n-grams that may occur twice, ascending
     grams = np.empty(num_words, dtype=np.uint64)  # the n-grams at these positions
-    num_open = num_words - 1
-    for i in range(num_open):
-        at[i] = i
-        grams[i] = mix64((hashes[i] + _STEP) ^ hashes[i + 1])
+    pairs = np.empty(num_words - 1, dtype=np.uint64)
+    for i in range(num_words - 1):
+        pairs[i] = mix64((hashes[i] + _STEP) ^ hashes[i + 1])
+    num_open = _not_alone(pairs, at)
+    for j in range(num_open):
+        grams[j] = pairs[at[j]]
 
     for n in range(_FIRST_SIZE, last_size + 1):
         if n > _FIRST_SIZE:
@@ -199,38 +220,36 @@ def greedy_ngram_characters(
     for i in range(longest):
         powers[i + 1] = powers[i] * _BASE
 
-    size = _table_size(num_words)
+    # A word with other next characters than any other word begins no repeated n-gram of so many characters or more.
+    num_probes = 0
+    while num_probes < num_words and before[num_probes] + _PROBE <= num_characters:
+        num_probes += 1
+    probes = np.empty(num_probes, dtype=np.uint64)
+    for i in range(num_probes):
+        probes[i] = mix64(joined[before[i] + _PROBE] - joined[before[i]] * powers[_PROBE])
+    at = np.empty(num_words, dtype=np.int32)  # where n-grams begin that may occur twice
+    looked_to = np.full(num_words, _PROBE, dtype=np.int32)  # only n-grams of fewer characters may occur twice
+    for i in at[: _not_alone(probes, at)]:
+        looked_to[i] = num_characters + 1
+    num_open = 0
+    for i in range(num_words - smallest + 1):
+        at[num_open] = i
+        num_open += before[i + smallest] - before[i] < looked_to[i]
+    size = _table_size(num_open)
     mask = np.uint64(size - 1)
     sizes = np.zeros(size, dtype=np.uint8)  # n of the n-gram in a slot: those of smaller n are as good as none
     keys = np.empty(size, dtype=np.uint64)
-    firsts = np.empty(size, dtype=np.int32)
-    # A word with other next characters than any other word begins no repeated n-gram of so many characters or more.
-    alone = np.ones(num_words, dtype=np.bool_)
-    i = 0
-    while i < num_words and before[i] + _PROBE <= num_characters:
-        probe = mix64(joined[before[i] + _PROBE] - joined[before[i]] * powers[_PROBE])
-        slot = probe & mask
-        while sizes[slot] and keys[slot] != probe:
-            slot = (slot + np.uint64(1)) & mask
-        if sizes[slot]:
-            alone[i] = alone[firsts[slot]] = False
-        else:
-            sizes[slot], keys[slot], firsts[slot] = 1, probe, i
-        i += 1
-    # Only these are looked at: the others begin no n-gram, of any n, that occurs twice.
-    at = np.empty(num_words, dtype=np.int32)
-    num_open = 0
-    for i in range(num_words - smallest + 1):
-        if not alone[i] or before[i + smallest] - before[i] < _PROBE:
-            at[num_open] = i
-            num_open += 1
     for n in range(smallest, min(largest, num_words) + 1):
         next_word = 0
-        for i in at[:num_open]:
-            if i < next_word or i > num_words - n:
-                continue
+        still = 0
+        for j in range(num_open):
+            i = at[j]
+            if i > num_words - n:
+                break
             characters = before[i + n] - before[i]
-            if alone[i] and characters >= _PROBE:
+            at[still] = i
+            still += characters < looked_to[i]
+            if i < next_word or characters >= looked_to[i]:
                 continue
             gram = mix64(joined[before[i + n]] - joined[before[i]] * powers[characters] + np.uint64(characters) * _STEP)
             slot = gram & mask
@@ -241,6 +260,7 @@ def greedy_ngram_characters(
                 next_word = i + n
             else:
                 sizes[slot], keys[slot] = n, gram
+        num_open = still
     return covered
 
 
