@@ -180,8 +180,8 @@ def _splits_off(points: _Points, table: Properties, at: int) -> bool:
     """Whether the character at `at`, the last of a word whose others are letters, is a suffix: see `_suffix`."""
     c = points[at]
     if c == _DOT:
-        return table[points[at - 1]] & BEFORE_DOT != 0
-    return table[c] & SUFFIX != 0
+        return bool(table[points[at - 1]] & BEFORE_DOT)
+    return bool(table[c] & SUFFIX)
 
 
 @numba.njit(cache=True, inline="always")

@@ -209,12 +209,12 @@ def greedy_ngram_characters(
     joined = np.empty(num_characters + 1, dtype=np.uint64)  # polynomial hashes of the first characters of all words
     state = np.uint64(0)
     joined[0] = state
-    at = 0
+    num_joined = 0
     for i in range(num_words):
         for j in range(starts[i], ends[i]):
             state = state * _BASE + np.uint64(points[j])
-            at += 1
-            joined[at] = state
+            num_joined += 1
+            joined[num_joined] = state
     powers = np.empty(longest + 1, dtype=np.uint64)
     powers[0] = 1
     for i in range(longest):
