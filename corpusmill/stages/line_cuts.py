@@ -12,15 +12,9 @@ import numpy.typing as npt
 from corpusmill.core import documents
 from corpusmill.core.documents import Cut
 from corpusmill.core.hashing import Int64Array
-from corpusmill.core.text import Text
 from corpusmill.core.words import CodePoints, Spans
 
 _LINE_FEED = 10
-
-
-def is_only_lines(text: Text) -> bool:
-    """Whether the text is `text.lines` with one line feed between them, and nothing else."""
-    return len(text.string) == int(text.lines.lengths.sum()) + len(text.lines) - 1
 
 
 def all_lines(points: CodePoints) -> Spans:

@@ -31,6 +31,15 @@ def test_texts_are_remembered_by_string_and_language() -> None:
     assert Text.of("a b", "en") is not Text.of("a b", "de")
 
 
+def test_texts_of_one_length_and_end_are_told_apart() -> None:
+    ends = "x" * 100
+    for start in ("a", "b", "a"):
+        assert Text.of(start + ends, "en").string == start + ends
+    size = _memory._size
+    Text.of("b" + ends, "en")
+    assert _memory._size == size
+
+
 def test_what_is_remembered_is_bounded() -> None:
     for i in range(5):
         Text.of(str(i) * 1_500_000, "en")

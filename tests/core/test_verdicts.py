@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmill.core import documents
-from corpusmill.core.verdicts import Verdicts
+from corpusmill.core.documents import Cut
+from corpusmill.core.verdicts import Cuts, Verdicts
 
 
 def _table(rows: int) -> pa.Table:
@@ -89,3 +90,19 @@ def test_edits_replace_the_kept_rows() -> None:
     expected |= {"replacement": "views", "detail": "a counter"}
     assert result.spans.to_pylist() == [expected]
     assert result.clusters is None
+
+
+def test_cuts_by_columns_are_those_one_by_one() -> None:
+    cuts = [Cut("link", 0, 2), Cut("email", 3, 9, "<email>", "an address")]
+    columns = Cuts.of(cuts)
+    assert list(columns) == cuts
+    assert (len(columns), columns[1], columns[:1]) == (2, cuts[1], cuts[:1])
+    assert Cuts.of(columns) is columns
+    assert list(Cuts(["link"], [0], [2])) == cuts[:1]
+    assert not Cuts.of([])
+    texts = ["ab", "x@y.org"]
+    one_by_one, at_once = Verdicts("pii", _table(2)), Verdicts("pii", _table(2))
+    for cut, text in zip(cuts, texts, strict=True):
+        one_by_one.cut(1, cut.rule, cut.start, cut.end, text, cut.replacement, cut.detail)
+    at_once.cut_all(1, columns, texts)
+    assert at_once.result().spans.equals(one_by_one.result().spans)

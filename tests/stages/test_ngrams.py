@@ -77,3 +77,9 @@ def test_duplicates() -> None:
     hashes, lengths = np.array([7, 3, 7, 7, 3, 9], np.uint64), np.array([5, 2, 5, 5, 2, 1], np.int64)
     assert ngrams.duplicates(hashes, lengths) == (3, 12)
     assert ngrams.duplicates(hashes[:0], lengths[:0]) == (0, 0)
+
+
+@given(st.lists(st.integers(0, 40)))
+def test_shared_hashes_occur_twice(numbers: list[int]) -> None:
+    found = ngrams.shared(np.array(numbers, dtype=np.uint64))
+    assert found.tolist() == [numbers.count(number) > 1 for number in numbers]
