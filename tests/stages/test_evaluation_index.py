@@ -15,8 +15,13 @@ from corpusmill.core.words import UNSPACED_SCRIPTS
 from corpusmill.stages.evaluation_index import EvaluationIndex, units
 
 ACCENTS = {
-    chr(c) for first, last in ((0x300, 0x36F), (0x20D0, 0x20FF), (0xFE00, 0xFE0F)) for c in range(first, last + 1)
-}
+    chr(c)
+    for first, last in (
+        (0x300, 0x36F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0xFE00, 0xFE0F), (0xFE20, 0xFE2F),
+        (0xE0100, 0xE01EF),
+    )
+    for c in range(first, last + 1)
+}  # fmt: skip
 
 
 def slow_units(text: str) -> list[str]:
