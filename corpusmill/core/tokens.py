@@ -219,7 +219,8 @@ def _suffix(
         return 0
     c = points[end - 1]
     before = points[end - 2] if end - start > 1 else np.uint32(0)
-    for length in range(min(longest_unit, end - start - 1), 0, -1):
+    longest = 0 if table[c] & DIGIT else min(longest_unit, end - start - 1)  # no unit ends in a digit
+    for length in range(longest, 0, -1):
         if table[points[end - length - 1]] & DIGIT:
             if find(unit_keys, unit_numbers, longest_unit, points, end - length, end) >= 0:
                 return length
@@ -264,7 +265,7 @@ def _cut_at_infixes(
     first = start
     i = start
     while i < end:
-        length = _infix(points, table, first, i, end)
+        length = 0 if table[points[i]] & (LETTER | DIGIT) else _infix(points, table, first, i, end)
         if length == 0 or i == first:
             i += max(1, length)
             continue
@@ -283,10 +284,8 @@ def _cut_at_infixes(
 
 @numba.njit(cache=True, inline="always")
 def _infix(points: _Points, table: Properties, first: int, i: int, end: int) -> int:
-    """Length of the infix at `i` in points[first:end], 0 if there is none."""
+    """Length of the infix at `i`, neither letter nor digit, in points[first:end], 0 if there is none."""
     c = points[i]
-    if table[c] & (LETTER | DIGIT):
-        return 0
     if c == _ELLIPSIS or table[c] & ICON:
         return 1
     if c == _DOT:

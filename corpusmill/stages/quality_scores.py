@@ -203,6 +203,7 @@ def _paper(
     stop_words = np.nan
     if num_stops:
         seen = np.zeros(num_stops, dtype=np.bool_)
+        num_seen = 0
         for i in range(len(word_starts)):
             start, end = word_starts[i], word_ends[i]
             while start < end and not classes[points[start]] & WORD:
@@ -213,9 +214,12 @@ def _paper(
                 at = find_hashed(stop_keys, stop_numbers, word_hashes[i])
             else:
                 at = find(stop_keys, stop_numbers, longest_stop, points, start, end)
-            if at >= 0:
+            if at >= 0 and not seen[at // num_forms]:
                 seen[at // num_forms] = True
-        stop_words = float(np.count_nonzero(seen))
+                num_seen += 1
+                if num_seen == num_stops:  # most texts hold them all soon
+                    break
+        stop_words = float(num_seen)
 
     return _scores(
         len(word_starts),
@@ -349,11 +353,15 @@ def _datatrove(
     stop_words = np.nan
     if num_stops:
         seen = np.zeros(num_stops, dtype=np.bool_)
+        num_seen = 0
         for hashed in word_hashes:
             at = find_hashed(stop_keys, stop_numbers, hashed)
-            if at >= 0:
+            if at >= 0 and not seen[at]:
                 seen[at] = True
-        stop_words = float(np.count_nonzero(seen))
+                num_seen += 1
+                if num_seen == num_stops:  # most texts hold them all soon
+                    break
+        stop_words = float(num_seen)
 
     return _scores(
         words,

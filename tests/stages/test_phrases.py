@@ -33,6 +33,13 @@ def test_case_and_whitespace_do_not_count() -> None:
     assert held(listed, "SIGN\u3000\n IN", "ſİgn in", "signin", "続きを読む", "続き を読む") == [1, 1, 0, 2, 0]
 
 
+def test_few_and_many_phrases_are_found_alike() -> None:
+    few = {"[": 1, "no": 2, "use cookies": 4}
+    many = {**few, **{f"another {i}{i}{i}": 8 for i in range(20)}}
+    spans = ["[", "a [", "no", "\U0001f36a[\U0001f36a", "We uſe  cooKies", "use cookie", "cook", "n", ""]
+    assert held(few, *spans) == held(many, *spans) == [1, 1, 2, 1, 4, 0, 0, 0, 0]
+
+
 def test_no_phrases() -> None:
     assert held({}, "any", "") == [0, 0]
 
