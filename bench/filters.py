@@ -28,7 +28,6 @@ difference with both values.
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib.util
 import json
 import os
@@ -140,7 +139,6 @@ def measure(texts: Path, configs: StageConfigs) -> tuple[dict[str, float], dict[
     other = with_texts(few, [f"{text} warm" for text in few["text"].to_pylist()], few["content_hash"].to_pylist())
     for stage in stages.values():
         stage.process(other)
-    gc.collect()  # what loading left over is no cost of a document
     wall, cpu = dict.fromkeys(stages, 0.0), dict.fromkeys(stages, 0.0)
     for start in range(0, documents.num_rows, BATCH_ROWS):
         batch = documents.slice(start, BATCH_ROWS)
