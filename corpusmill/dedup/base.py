@@ -6,9 +6,9 @@
     reduce(last, rows of one p) -> decisions, partitioned by shard
     apply(shard table, its decisions) -> StageResult (+ clusters)   (one task a shard)
 
-A round may be a visit instead of a reduce: its rows are partitioned by shard, and its tasks read their shard's
-documents again (`visit(round, rows, shard table)`). So what is large, a text or a set of shingles, is shipped only for
-the documents of which an earlier round found that it is needed.
+In a VisitingStep a round may be a visit instead of a reduce: its rows are partitioned by shard, and its tasks read
+their shard's documents again (`visit(round, rows, shard table)`). So what is large, a text or a set of shingles, is
+shipped only for the documents of which an earlier round found that it is needed.
 
 The engine schedules the tasks and keeps the exchange between them on disk. It hands `reduce` the rows in the order of
 the files they came from, which is fixed; a reduce that cares sorts them itself. Results must not depend on the number
@@ -18,7 +18,8 @@ of partitions: memory is what it bounds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,7 +52,6 @@ class CorpusStep(ABC, Generic[ConfigT]):
     packages: distributions whose version decides results; it is part of the fingerprint too.
     columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
     rounds: number of reduces and visits; the last one partitions its rows by shard number.
-    visits: the rounds that are visits.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
     """
 
@@ -61,16 +61,14 @@ class CorpusStep(ABC, Generic[ConfigT]):
     packages: ClassVar[tuple[str, ...]] = ()
     columns: ClassVar[tuple[str, ...]]
     rounds: int
-    visits: frozenset[int] = frozenset()
     edits_text: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
     def partitions(self, round_number: int, shards: int) -> int:
-        """Partitions that round `round_number` reads (0: what `map` writes; visits and the last: one a shard)."""
-        by_shard = round_number == self.rounds or round_number in self.visits
-        return shards if by_shard else self.config.partitions
+        """Number of partitions that round `round_number` reads (0 = what `map` writes; `rounds` = by shard)."""
+        return shards if round_number == self.rounds else self.config.partitions
 
     @abstractmethod
     def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
@@ -83,13 +81,40 @@ class CorpusStep(ABC, Generic[ConfigT]):
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
         """Rows of one partition (without the `partition` column) to rows for the next round."""
 
+    @abstractmethod
+    def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
+        """All columns of one shard, and the decisions for it, to what is kept and removed."""
+
+
+class VisitingStep(CorpusStep[ConfigT]):
+    """A corpus-wide step that reads documents again between its reduces.
+
+    visits: the rounds that are visits; their tasks are shards.
+    """
+
+    visits: frozenset[int]
+
+    def partitions(self, round_number: int, shards: int) -> int:
+        """As for any step; visits read one partition a shard."""
+        return shards if round_number in self.visits else super().partitions(round_number, shards)
+
+    @abstractmethod
     def visit(self, round_number: int, rows: pa.Table, table: pa.Table, shard: int, shards: int) -> pa.Table:
         """Rows for one shard (without the `partition` column) and its documents to rows for the next round.
 
         `table` holds `columns` of the shard, as it did for `map`.
         """
-        raise NotImplementedError(f"{self.name} has no visits")
 
-    @abstractmethod
-    def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
-        """All columns of one shard, and the decisions for it, to what is kept and removed."""
+
+def next_rows(
+    step: CorpusStep[Any],
+    round_number: int,
+    rows: pa.Table,
+    documents: Callable[[int], pa.Table],
+    task: int,
+    shards: int,
+) -> pa.Table:
+    """What task `task` of a round makes of its rows. `documents` reads the `columns` of a shard, for a visit alone."""
+    if isinstance(step, VisitingStep) and round_number in step.visits:
+        return step.visit(round_number, rows, documents(task), task, shards)
+    return step.reduce(round_number, rows, shards)

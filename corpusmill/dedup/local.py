@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpusmill.core.verdicts import StageResult
-from corpusmill.dedup.base import PARTITION, CorpusStep
+from corpusmill.dedup.base import PARTITION, CorpusStep, next_rows
 
 
 def decide(step: CorpusStep[Any], tables: Sequence[pa.Table]) -> list[pa.Table]:
@@ -22,10 +22,7 @@ def decide(step: CorpusStep[Any], tables: Sequence[pa.Table]) -> list[pa.Table]:
     rows = [step.map(table, shard, shards) for shard, table in enumerate(seen)]
     for round_number in range(step.rounds):
         parts = _exchange(rows, step.partitions(round_number, shards))
-        if round_number in step.visits:
-            rows = [step.visit(round_number, part, seen[n], n, shards) for n, part in enumerate(parts)]
-        else:
-            rows = [step.reduce(round_number, part, shards) for part in parts]
+        rows = [next_rows(step, round_number, part, seen.__getitem__, n, shards) for n, part in enumerate(parts)]
     return _exchange(rows, shards)
 
 

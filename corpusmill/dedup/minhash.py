@@ -33,7 +33,7 @@ from corpusmill.core.hashing import hash64
 from corpusmill.core.normalise import folds, normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
-from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
+from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
 from corpusmill.dedup.components import components
 
 # One row a document that shares a bucket with another, removed or kept.
@@ -91,7 +91,7 @@ class MinHashConfig(CorpusStepConfig):
     )
 
 
-class MinHash(CorpusStep[MinHashConfig]):
+class MinHash(VisitingStep[MinHashConfig]):
     """Removes documents that are near-duplicates of a survivor; rule `near_duplicate`, detail = cluster_id.
 
     value: the similarity to the survivor, threshold: `min_similarity`; both null without verification.

@@ -39,7 +39,7 @@ from corpusmill.core.normalise import Units, folds, hash_words_of_utf8, normalis
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.core.words import writes_spaces
 from corpusmill.dedup import groups
-from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
+from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
 from corpusmill.dedup.seeds import minimizers
 from corpusmill.dedup.windows import covered, window_keys
 
@@ -70,7 +70,7 @@ class SubstringConfig(CorpusStepConfig):
     min_remaining: int = Field(20, ge=0, description="characters that must be left of a document, else it is removed")
 
 
-class Substring(CorpusStep[SubstringConfig]):
+class Substring(VisitingStep[SubstringConfig]):
     """Cuts repeated passages; rules `repeated_passage` (spans) and `mostly_duplicate` (removals)."""
 
     name = "substring"

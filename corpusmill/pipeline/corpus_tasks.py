@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from corpusmill.core import artifacts
 from corpusmill.core.artifacts import Counts
-from corpusmill.dedup.base import CorpusStep
+from corpusmill.dedup.base import next_rows
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain, corpus_step
 from corpusmill.pipeline.document_tasks import Done, tally
@@ -67,24 +66,20 @@ def run_corpus_job(job: CorpusJob) -> Done | float:
     started = time.perf_counter()
     if job.phase == "apply":
         return _apply(job, started)
+
+    def documents(shard: int) -> pa.Table:
+        return chain.kept(index - 1, chain.shards[shard].name, step.columns)
+
     if job.phase == "map":
-        rows = step.map(_documents(job, step), job.number, shards)
+        rows = step.map(documents(job.number), job.number, shards)
         following = 0
     else:
         rows = exchange.read(input_paths(chain, index, job.round), job.number)
-        if job.round in step.visits:
-            rows = step.visit(job.round, rows, _documents(job, step), job.number, shards)
-        else:
-            rows = step.reduce(job.round, rows, shards)
+        rows = next_rows(step, job.round, rows, documents, job.number, shards)
         following = job.round + 1
     partitions = step.partitions(following, shards)
     exchange.write(output_path(job), rows, partitions, exchange_fingerprint(chain, index))
     return time.perf_counter() - started
-
-
-def _documents(job: CorpusJob, step: CorpusStep[Any]) -> pa.Table:
-    """The columns that `step` reads of the documents of the job's shard."""
-    return job.chain.kept(job.index - 1, job.chain.shards[job.number].name, step.columns)
 
 
 def _apply(job: CorpusJob, started: float) -> Done:
