@@ -50,8 +50,7 @@ def paper(text: Text) -> Scores:
         that no score exceeds 1. [DEVIATION from datatrove] duplicate n-grams are the exact union, not a greedy scan
         that jumps n words on, and words are compared as words, not joined without a separator.
     """
-    scores: Scores = _paper(text.points, *text.lines, text.line_hashes, *text.paragraphs, text.word_hashes, *text.words)
-    return scores
+    return _scores(text, text.words.lengths, text.word_hashes, COPIES)
 
 
 def dclm(text: Text) -> Scores:
@@ -64,7 +63,18 @@ def dclm(text: Text) -> Scores:
       overlapping or not, so that the score may exceed 1; 0 if none occurs twice.
     - Duplicate n-grams: characters of the words inside n-grams that occur at least twice, the first occurrence too.
     """
-    scores: Scores = _dclm(text.points, *text.lines, text.line_hashes, *text.paragraphs, *text.unicode_words)
+    words = text.unicode_words
+    scores = _scores(text, words.lengths, words.hashes(text.points), ALL_OCCURRENCES)
+    if len(text.lines) == 0:
+        scores[:4] = 1
+    return scores
+
+
+def _scores(text: Text, word_lengths: Int64Array, word_hashes: UInt64Array, reading: int) -> Scores:
+    """The scores of the readings that divide by the characters of items and words."""
+    scores: Scores = _of_items_and_words(
+        text.points, *text.lines, text.line_hashes, *text.paragraphs, word_lengths, word_hashes, reading
+    )
     return scores
 
 
@@ -84,50 +94,24 @@ def datatrove(text: Text) -> Scores:
 
 
 @numba.njit(cache=True, nogil=True)
-def _paper(
+def _of_items_and_words(
     points: npt.NDArray[np.uint32],
     line_starts: Int64Array,
     line_ends: Int64Array,
     line_hashes: UInt64Array,
     paragraph_starts: Int64Array,
     paragraph_ends: Int64Array,
+    word_lengths: Int64Array,
     word_hashes: UInt64Array,
-    word_starts: Int64Array,
-    word_ends: Int64Array,
+    reading: int,
 ) -> Scores:
     scores = np.zeros(_RULES, dtype=np.float64)
-    _share_of_items(scores[0::2], line_hashes, line_ends - line_starts, COPIES)
+    _share_of_items(scores[0::2], line_hashes, line_ends - line_starts, reading)
     if len(paragraph_starts) > 1:
         hashes = hash_spans(points, paragraph_starts, paragraph_ends, 0)
-        _share_of_items(scores[1::2], hashes, paragraph_ends - paragraph_starts, COPIES)
-    lengths = word_ends - word_starts
-    if len(lengths):
-        scores[4:] = ngram_characters(word_hashes, lengths, COPIES) / lengths.sum()
-    return scores
-
-
-@numba.njit(cache=True, nogil=True)
-def _dclm(
-    points: npt.NDArray[np.uint32],
-    line_starts: Int64Array,
-    line_ends: Int64Array,
-    line_hashes: UInt64Array,
-    paragraph_starts: Int64Array,
-    paragraph_ends: Int64Array,
-    word_starts: Int64Array,
-    word_ends: Int64Array,
-) -> Scores:
-    scores = np.zeros(_RULES, dtype=np.float64)
-    if len(line_starts) == 0:
-        scores[:4] = 1
-    _share_of_items(scores[0::2], line_hashes, line_ends - line_starts, ALL_OCCURRENCES)
-    if len(paragraph_starts) > 1:
-        hashes = hash_spans(points, paragraph_starts, paragraph_ends, 0)
-        _share_of_items(scores[1::2], hashes, paragraph_ends - paragraph_starts, ALL_OCCURRENCES)
-    lengths = word_ends - word_starts
-    if len(lengths):
-        hashes = hash_spans(points, word_starts, word_ends, 0)
-        scores[4:] = ngram_characters(hashes, lengths, ALL_OCCURRENCES) / lengths.sum()
+        _share_of_items(scores[1::2], hashes, paragraph_ends - paragraph_starts, reading)
+    if len(word_lengths):
+        scores[4:] = ngram_characters(word_hashes, word_lengths, reading) / word_lengths.sum()
     return scores
 
 
