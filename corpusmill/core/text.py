@@ -13,7 +13,7 @@ from functools import cached_property
 
 from corpusmill.core import characters, segments, tokens, word_break, words
 from corpusmill.core.characters import Classes
-from corpusmill.core.hashing import UInt64Array
+from corpusmill.core.hashing import Int64Array, UInt64Array
 from corpusmill.core.segments import Segments
 from corpusmill.core.words import CodePoints, Spans
 
@@ -43,17 +43,15 @@ class Text:
     @property
     def words(self) -> Spans:
         """Words by the definition of core/words.py."""
-        return self._words[0]
+        return self.spaced_words if words.writes_spaces(self.language) else self._words[0]
 
     @property
     def word_hashes(self) -> UInt64Array:
         """Hash of every word, uint64 (k,)."""
-        return self._words[1]
+        return self._segments.word_hashes if words.writes_spaces(self.language) else self._words[1]
 
     @cached_property
     def _words(self) -> tuple[Spans, UInt64Array]:
-        if words.writes_spaces(self.language):
-            return self.spaced_words, self._segments.word_hashes
         found = words.words(self.string, self.language)
         return found, found.hashes(self.points)
 
@@ -62,7 +60,7 @@ class Text:
         found: Segments = segments.segments(self.points)
         return found
 
-    @cached_property
+    @property
     def spaced_words(self) -> Spans:
         """What stands between whitespace, in any language."""
         return Spans(self._segments.word_starts, self._segments.word_ends)
@@ -79,26 +77,23 @@ class Text:
         [DEVIATION from datatrove] It has a tokenizer for each language; here English special cases hold in all of them,
         and Japanese has no punctuation among its words.
         """
-        return self._tokens[0]
+        return Spans(*self._tokens[:2]) if words.writes_spaces(self.language) else self.words
 
     @property
     def token_hashes(self) -> UInt64Array:
         """Hash of every token, uint64 (k,)."""
-        return self._tokens[1]
+        return self._tokens[2] if words.writes_spaces(self.language) else self.word_hashes
 
     @cached_property
-    def _tokens(self) -> tuple[Spans, UInt64Array]:
-        if not words.writes_spaces(self.language):
-            return self._words
-        starts, ends, hashes = tokens.tokens(self.points, self._segments)
-        return Spans(starts, ends), hashes
+    def _tokens(self) -> tuple[Int64Array, Int64Array, UInt64Array]:
+        return tokens.tokens(self.points, self._segments)
 
     @cached_property
     def bare_words(self) -> Spans:
         """`words` without punctuation at their ends; some may be empty."""
         return words.without_outer_punctuation(self.words, self.classes)
 
-    @cached_property
+    @property
     def lines(self) -> Spans:
         """Lines that are not blank, without the whitespace around them."""
         return Spans(self._segments.line_starts, self._segments.line_ends)
@@ -108,7 +103,7 @@ class Text:
         """Hash of every line, uint64 (k,)."""
         return self._segments.line_hashes
 
-    @cached_property
+    @property
     def paragraphs(self) -> Spans:
         """Runs of text between empty lines, without the whitespace around them."""
         return Spans(self._segments.paragraph_starts, self._segments.paragraph_ends)

@@ -34,6 +34,8 @@ class Cuts(Sequence[Cut]):
     rules: the rule of every cut; starts, ends: code points; replacements, details: None where no cut has one.
     """
 
+    __slots__ = ("details", "ends", "replacements", "rules", "starts")
+
     def __init__(
         self,
         rules: list[str],

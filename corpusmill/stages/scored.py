@@ -111,14 +111,23 @@ class ScoredStage(DocumentStage[ConfigT]):
         """Judges every row; needs `text` and `language`, and `content_hash` where the stage edits text."""
         strings: list[str] = table.column("text").to_pylist()
         languages: list[str] = table.column("language").to_pylist()
-        measured = [self.measure(Text.of(s, language)) for s, language in zip(strings, languages, strict=True)]
-        scores = self._score_table(table, strings, [m.scores for m in measured])
+        # No object a text is kept that Python's garbage collector would have to look at.
+        matrix = np.empty((len(strings), len(self.score_names)), dtype=np.float64)
+        cuts_of: dict[int, Sequence[Cut]] = {}
+        details: dict[int, str] = {}
+        for row, (string, language) in enumerate(zip(strings, languages, strict=True)):
+            matrix[row], cuts, detail = self.measure(Text.of(string, language))
+            if cuts:
+                cuts_of[row] = cuts
+            if detail is not None:
+                details[row] = detail
+        scores = self._score_table(table, strings, matrix)
         verdicts = Verdicts(self.name, table)
         hashes: dict[int, bytes] = {}
         for row, broken in enumerate(self.judge(scores)):
-            string, cuts = strings[row], measured[row].cuts
+            string, cuts = strings[row], cuts_of.get(row, ())
             if broken is not None:
-                detail = broken.detail or measured[row].detail or _summary(cuts)
+                detail = broken.detail or details.get(row) or _summary(cuts)
                 verdicts.remove(
                     row, broken.rule, value=broken.value, threshold=broken.threshold, detail=detail, text=string
                 )
@@ -140,8 +149,7 @@ class ScoredStage(DocumentStage[ConfigT]):
         edited = documents.with_texts(table, strings, [hashes.get(i, h) for i, h in enumerate(before)])
         return verdicts.result(edited.take(pa.array(verdicts.surviving, pa.int64())), scores=scores)
 
-    def _score_table(self, table: pa.Table, strings: Sequence[str], scores: Sequence[Sequence[float]]) -> pa.Table:
-        matrix = np.array(scores, dtype=np.float64).reshape(len(strings), len(self.score_names))
+    def _score_table(self, table: pa.Table, strings: Sequence[str], matrix: npt.NDArray[np.float64]) -> pa.Table:
         return pa.table(
             [
                 table.column("doc_id").combine_chunks(),
