@@ -250,7 +250,7 @@ def test_every_stage_has_a_chapter() -> None:
 def test_rules_with_thresholds_are_named_with_their_defaults() -> None:
     described = sections(page("docs/stages.md"))
     for rule in repetition.RULES:
-        threshold = repetition.RepetitionConfig().threshold(rule, "en")
+        threshold = repetition.RepetitionConfig().limit(rule, "en")
         assert re.search(rf"`{rule}` \| {threshold:.2f} \|", described["repetition"]), rule
     for rule, _, limit in quality.RULES:
         value = quality.QualityConfig().limit(limit, "en")

@@ -7,14 +7,13 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import numba
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from corpusmill.core import words as text_words
 from corpusmill.core.hashing import Int64Array, UInt64Array, hash_end, hash_more, hash_start
 from corpusmill.core.text import Text
 from corpusmill.core.words import CodePoints
-from corpusmill.stages.base import StageConfig
-from corpusmill.stages.scored import Bound, Measured, Removes, ScoredStage
+from corpusmill.stages.scored import Bound, LimitsConfig, Measured, Removes, ScoredStage
 
 Rule = Literal["line_punctuation", "short_lines", "duplicate_line_characters", "newline_ratio"]
 Limit = Literal["min_line_punctuation", "max_short_lines", "max_duplicate_line_characters", "max_newline_ratio"]
@@ -43,18 +42,17 @@ _LINE_FEED: Final = 10
 Number = Annotated[float, Field(ge=0)] | None  # None: the rule is off
 
 
-def _built_in() -> dict[str, dict[Limit, Number]]:
-    return {
-        "ja": {
-            "min_line_punctuation": 0.096,
-            "max_short_lines": None,
-            "max_duplicate_line_characters": 0.1,
-            "max_newline_ratio": 0.13,
-        }
+_BUILT_IN: Final[dict[str, dict[Limit, Number]]] = {
+    "ja": {
+        "min_line_punctuation": 0.096,
+        "max_short_lines": None,
+        "max_duplicate_line_characters": 0.1,
+        "max_newline_ratio": 0.13,
     }
+}
 
 
-class FineWebConfig(StageConfig):
+class FineWebConfig(LimitsConfig):
     """Limits: a document goes when a score is below a minimum or above a maximum. null switches a rule off.
 
     variant: how words are counted for the share of line feeds: "paper" by the words of core/words.py, as all stages do
@@ -67,6 +65,8 @@ class FineWebConfig(StageConfig):
         FineWeb-2 for jpn_Jpan.
     """
 
+    built_in = _BUILT_IN
+
     variant: Literal["paper", "datatrove"] = "paper"
     min_line_punctuation: Number = 0.12
     max_short_lines: Number = 0.67
@@ -76,17 +76,6 @@ class FineWebConfig(StageConfig):
     keep_unpunctuated: bool = False
     stop_characters: str | None = None
     languages: dict[str, dict[Limit, Number]] = Field(default={})
-
-    @field_validator("languages")
-    @classmethod
-    def _over_built_in(cls, given: dict[str, dict[Limit, Number]]) -> dict[str, dict[Limit, Number]]:
-        built_in = _built_in()
-        return {code: {**built_in.get(code, {}), **given.get(code, {})} for code in sorted({*built_in, *given})}
-
-    def limit(self, limit: Limit, language: str) -> float | None:
-        """The value of `limit` for documents in `language`; None when the rule is off."""
-        value: float | None = self.languages.get(language, {}).get(limit, getattr(self, limit))
-        return value
 
 
 def stop_characters(listed: str | None = None) -> CodePoints:

@@ -14,9 +14,8 @@ from corpusmill.core import word_break
 from corpusmill.core import words as text_words
 from corpusmill.core.text import Text
 from corpusmill.stages import quality_scores
-from corpusmill.stages.base import StageConfig
 from corpusmill.stages.quality_scores import Scores
-from corpusmill.stages.scored import Bound, Measured, ScoredStage
+from corpusmill.stages.scored import Bound, LimitsConfig, Measured, ScoredStage
 from corpusmill.stages.stop_words import Forms, StopWords
 
 Score = Literal[
@@ -75,15 +74,13 @@ _STOP_WORDS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def _built_in() -> dict[str, dict[Limit, Number]]:
-    letters_are_words = sorted(text_words.UNSPACED - {"ja"})
-    return {
-        "ja": {"min_mean_word_length": 1, "max_mean_word_length": 6, "min_alphabetic_words": 0.759},
-        **{language: {"min_mean_word_length": None} for language in letters_are_words},
-    }
+_BUILT_IN: Final[dict[str, dict[Limit, Number]]] = {
+    "ja": {"min_mean_word_length": 1, "max_mean_word_length": 6, "min_alphabetic_words": 0.759},
+    **{language: {"min_mean_word_length": None} for language in sorted(text_words.UNSPACED - {"ja"})},
+}
 
 
-class QualityConfig(StageConfig):
+class QualityConfig(LimitsConfig):
     """Limits: a document goes when a score is below a minimum or above a maximum. null switches a rule off.
 
     variant: how the scores are read (stages/quality_scores.py): "paper" is the project's own reading of Gopher and
@@ -97,6 +94,8 @@ class QualityConfig(StageConfig):
         FineWeb-2 for jpn_Jpan; the other languages without spaces, whose words are single letters here, have no
         minimum of the mean word length.
     """
+
+    built_in = _BUILT_IN
 
     variant: Variant = "paper"
     min_words: Count = 50
@@ -124,17 +123,6 @@ class QualityConfig(StageConfig):
     @classmethod
     def _with_built_in(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         return dict(sorted({**_STOP_WORDS, **given}.items()))
-
-    @field_validator("languages")
-    @classmethod
-    def _over_built_in(cls, given: dict[str, dict[Limit, Number]]) -> dict[str, dict[Limit, Number]]:
-        built_in = _built_in()
-        return {code: {**built_in.get(code, {}), **given.get(code, {})} for code in sorted({*built_in, *given})}
-
-    def limit(self, limit: Limit, language: str) -> float | None:
-        """The value of `limit` for documents in `language`; None when the rule is off."""
-        value: float | None = self.languages.get(language, {}).get(limit, getattr(self, limit))
-        return value
 
 
 class Quality(ScoredStage[QualityConfig]):

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from corpusmill.core import word_break
 from corpusmill.core import words as text_words
 from corpusmill.core.text import Text
 from corpusmill.stages import repetition_scores
-from corpusmill.stages.base import StageConfig
 from corpusmill.stages.repetition_scores import Scores
-from corpusmill.stages.scored import Bound, Measured, ScoredStage
+from corpusmill.stages.scored import Bound, LimitsConfig, Measured, ScoredStage
 
 Rule = Literal[
     "duplicate_line_fraction",
@@ -66,12 +65,13 @@ _JAPANESE: Final[dict[Rule, Threshold]] = {
 _LETTERS_ARE_WORDS: Final[dict[Rule, Threshold]] = dict.fromkeys(RULES[7:])
 
 
-def _built_in() -> dict[str, dict[Rule, Threshold]]:
-    letters_are_words = sorted(text_words.UNSPACED - {"ja"})
-    return {"ja": dict(_JAPANESE), **{language: dict(_LETTERS_ARE_WORDS) for language in letters_are_words}}
+_BUILT_IN: Final = {
+    "ja": _JAPANESE,
+    **dict.fromkeys(sorted(text_words.UNSPACED - {"ja"}), _LETTERS_ARE_WORDS),
+}
 
 
-class RepetitionConfig(StageConfig):
+class RepetitionConfig(LimitsConfig):
     """Thresholds: a document goes when a score is greater. null switches a rule off.
 
     variant: how the scores are read (stages/repetition_scores.py): "paper" is the project's own reading of Gopher and
@@ -80,6 +80,8 @@ class RepetitionConfig(StageConfig):
         values: Japanese has those of FineWeb-2 for jpn_Jpan; in the other languages without spaces, whose words are
         single letters here, duplicate n-grams are not judged.
     """
+
+    built_in = _BUILT_IN
 
     variant: Variant = "paper"
     duplicate_line_fraction: Threshold = 0.30
@@ -96,17 +98,6 @@ class RepetitionConfig(StageConfig):
     duplicate_9_gram_character_fraction: Threshold = 0.11
     duplicate_10_gram_character_fraction: Threshold = 0.10
     languages: dict[str, dict[Rule, Threshold]] = Field(default={})
-
-    @field_validator("languages")
-    @classmethod
-    def _over_built_in(cls, given: dict[str, dict[Rule, Threshold]]) -> dict[str, dict[Rule, Threshold]]:
-        built_in = _built_in()
-        return {code: {**built_in.get(code, {}), **given.get(code, {})} for code in sorted({*built_in, *given})}
-
-    def threshold(self, rule: Rule, language: str) -> Threshold:
-        """The threshold of `rule` for documents in `language`; None when the rule is off."""
-        threshold: Threshold = self.languages.get(language, {}).get(rule, getattr(self, rule))
-        return threshold
 
 
 class Repetition(ScoredStage[RepetitionConfig]):
@@ -146,5 +137,5 @@ class Repetition(ScoredStage[RepetitionConfig]):
     def bounds(self, language: str) -> Sequence[Bound]:
         """The rules that are on in `language`, in the order in which they are reported."""
         order = _DATATROVE_ORDER if self.config.variant == "datatrove" else RULES
-        limits = [(rule, self.config.threshold(rule, language)) for rule in order]
+        limits = [(rule, self.config.limit(rule, language)) for rule in order]
         return [Bound(rule, rule, ">", limit, rule) for rule, limit in limits if limit is not None]

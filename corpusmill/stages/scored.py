@@ -9,18 +9,19 @@ from __future__ import annotations
 import operator
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import field_validator
 
 from corpusmill.core import documents, hashing
 from corpusmill.core.documents import Cut
 from corpusmill.core.text import Text
 from corpusmill.core.verdicts import Cuts, StageResult, Verdicts
-from corpusmill.stages.base import ConfigT, DocumentStage
+from corpusmill.stages.base import ConfigT, DocumentStage, StageConfig
 
 Removes = Literal["<", ">", "<=", ">="]
 _COMPARE: Final[dict[Removes, Callable[[Any, Any], Any]]] = {
@@ -68,6 +69,28 @@ class Measured(NamedTuple):
     scores: Sequence[float]
     cuts: Sequence[Cut] = ()
     detail: str | None = None
+
+
+class LimitsConfig(StageConfig):
+    """Base of configs whose limits differ by language.
+
+    A subclass has a key for every limit, null where its rule is off, and `languages`: limits by language code, that are
+    laid over `built_in`.
+    """
+
+    built_in: ClassVar[Mapping[str, Mapping[Any, float | None]]]
+
+    @field_validator("languages", check_fields=False)
+    @classmethod
+    def _over_built_in(cls, given: dict[str, dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
+        codes = sorted({*cls.built_in, *given})
+        return {code: {**cls.built_in.get(code, {}), **given.get(code, {})} for code in codes}
+
+    def limit(self, key: str, language: str) -> float | None:
+        """The value of the limit `key` for documents in `language`; None when its rule is off."""
+        of_language: Mapping[str, float | None] = getattr(self, "languages").get(language, {})  # noqa: B009
+        value: float | None = of_language.get(key, getattr(self, key))
+        return value
 
 
 class ScoredStage(DocumentStage[ConfigT]):

@@ -40,8 +40,8 @@ def removed_by(text: str, language: str = "en", **config: Any) -> str | None:
 
 
 def test_thresholds_are_the_published_ones() -> None:
-    assert [DEFAULT.threshold(rule, "en") for rule in RULES] == TABLE_A1
-    assert [DEFAULT.threshold(rule, "ja") for rule in RULES] == JAPANESE
+    assert [DEFAULT.limit(rule, "en") for rule in RULES] == TABLE_A1
+    assert [DEFAULT.limit(rule, "ja") for rule in RULES] == JAPANESE
 
 
 def test_scores_of_duplicate_lines_and_paragraphs() -> None:
@@ -120,8 +120,8 @@ def test_a_value_given_for_a_language_leaves_its_other_values() -> None:
     config = RepetitionConfig.model_validate(
         {"languages": {"ja": {"duplicate_line_fraction": 0.5}, "de": {RULES[4]: 0.3}}}
     )
-    assert [config.threshold(rule, "ja") for rule in RULES] == [0.5, *JAPANESE[1:]]
-    assert [config.threshold(rule, "de") for rule in RULES] == [*TABLE_A1[:4], 0.3, *TABLE_A1[5:]]
+    assert [config.limit(rule, "ja") for rule in RULES] == [0.5, *JAPANESE[1:]]
+    assert [config.limit(rule, "de") for rule in RULES] == [*TABLE_A1[:4], 0.3, *TABLE_A1[5:]]
     assert RepetitionConfig.model_validate(config.model_dump()) == config
     assert RepetitionConfig.model_validate_json(config.model_dump_json()) == config
 
@@ -135,7 +135,7 @@ def test_wrong_configs_are_refused(config: dict[str, Any]) -> None:
 
 
 def test_letters_that_stand_for_words_are_not_judged_by_duplicate_ngrams() -> None:
-    assert [DEFAULT.threshold(rule, "zh") for rule in RULES] == [*TABLE_A1[:7], *[None] * 6]
+    assert [DEFAULT.limit(rule, "zh") for rule in RULES] == [*TABLE_A1[:7], *[None] * 6]
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n\n", "word", "…", "a" * 10_000])
