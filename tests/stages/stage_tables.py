@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 
@@ -38,6 +39,29 @@ def documents_of(*texts: tuple[str, str]) -> pa.Table:
     ]
     extra = pa.field("extra", pa.int32())
     return documents.table_of(rows, documents.DOCUMENT_WITH_LANGUAGE.append(extra))
+
+
+def records_of(payloads: list[bytes], charset: str | None = "utf-8") -> pa.Table:
+    """A RECORD table of HTML payloads."""
+    rows = [
+        {
+            "doc_id": f"a.warc.gz:{i}",
+            "url": f"https://example.org/{i}",
+            "domain": "example.org",
+            "warc_file": "a.warc.gz",
+            "warc_offset": i,
+            "warc_length": len(payload),
+            "payload_digest": "sha1:X",
+            "digest_ok": True,
+            "crawl": "CC-TEST",
+            "fetched_at": datetime(2026, 8, 1, tzinfo=UTC),
+            "media_type": "text/html",
+            "http_charset": charset,
+            "payload": payload,
+        }
+        for i, payload in enumerate(payloads)
+    ]
+    return documents.table_of(rows, documents.RECORD)
 
 
 def check_conservation(table: pa.Table, result: StageResult) -> None:

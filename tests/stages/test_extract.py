@@ -5,15 +5,14 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import trafilatura
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from stage_tables import records_of
 
 from corpusmill.core import documents
 from corpusmill.core.hashing import content_hash
@@ -32,28 +31,6 @@ PAGE = """<!DOCTYPE html><html><head><title>{title}</title></head><body>
 <p>Shared by every page: this sentence stands in all of them, word for word, like a disclaimer at the end.</p>
 </article><div class="comments" id="comments"><p>First! says a reader below the line.</p></div>
 <footer>All rights reserved</footer></body></html>"""
-
-
-def table_of(payloads: list[bytes], charset: str | None = "utf-8") -> pa.Table:
-    rows = [
-        {
-            "doc_id": f"a.warc.gz:{i}",
-            "url": f"https://example.org/{i}",
-            "domain": "example.org",
-            "warc_file": "a.warc.gz",
-            "warc_offset": i,
-            "warc_length": len(payload),
-            "payload_digest": "sha1:X",
-            "digest_ok": True,
-            "crawl": "CC-TEST",
-            "fetched_at": datetime(2026, 8, 1, tzinfo=UTC),
-            "media_type": "text/html",
-            "http_charset": charset,
-            "payload": payload,
-        }
-        for i, payload in enumerate(payloads)
-    ]
-    return documents.table_of(rows, documents.RECORD)
 
 
 def pages(n: int) -> list[bytes]:
@@ -76,7 +53,7 @@ def any_stage(request: pytest.FixtureRequest) -> Iterator[ExtractStage]:
 
 
 def test_main_text_without_menus_comments_and_footer(stage: ExtractStage) -> None:
-    result = stage.process(table_of(pages(1)))
+    result = stage.process(records_of(pages(1)))
     assert result.kept.schema == documents.DOCUMENT
     row = result.kept.to_pylist()[0]
     assert row["text"].startswith("Story number 0\nThe first paragraph of Story number 0 says")
@@ -85,19 +62,19 @@ def test_main_text_without_menus_comments_and_footer(stage: ExtractStage) -> Non
     assert row["charset"] == "utf-8"
     assert row["content_hash"] == content_hash(row["text"])
     assert {k: row[k] for k in documents.ORIGIN.names} == {
-        k: v for k, v in table_of(pages(1)).to_pylist()[0].items() if k in documents.ORIGIN.names
+        k: v for k, v in records_of(pages(1)).to_pylist()[0].items() if k in documents.ORIGIN.names
     }
 
 
 def test_the_text_is_that_of_the_bare_library(stage: ExtractStage) -> None:
-    for row, payload in zip(stage.process(table_of(pages(5))).kept.to_pylist(), pages(5), strict=True):
+    for row, payload in zip(stage.process(records_of(pages(5))).kept.to_pylist(), pages(5), strict=True):
         assert row["text"] == trafilatura.extract(payload.decode(), include_comments=False)
 
 
 def test_resiliparse_gives_the_same_document_around_its_text() -> None:
     built = ExtractStage(ExtractConfig(backend="resiliparse"))
     try:
-        row = built.process(table_of(pages(1))).kept.to_pylist()[0]
+        row = built.process(records_of(pages(1))).kept.to_pylist()[0]
     finally:
         built.close()
     paragraphs = row["text"].split("\n\n")
@@ -138,7 +115,7 @@ def test_options_reach_the_library() -> None:
     def text(**options: object) -> str:
         built = ExtractStage(ExtractConfig.model_validate(options))
         try:
-            return str(built.process(table_of([html.encode()])).kept["text"][0])
+            return str(built.process(records_of([html.encode()])).kept["text"][0])
         finally:
             built.close()
 
@@ -150,19 +127,19 @@ def test_options_reach_the_library() -> None:
 
 def test_the_same_page_six_times_gives_the_same_text(any_stage: ExtractStage) -> None:
     # A library with a cache of segments seen gives 1121, 1121, 1121, 0, 0, 0 characters.
-    texts = any_stage.process(table_of(pages(1) * 6)).kept["text"].to_pylist()
+    texts = any_stage.process(records_of(pages(1) * 6)).kept["text"].to_pylist()
     assert len(texts) == 6
     assert len(set(texts)) == 1
 
 
 def test_texts_do_not_depend_on_order_or_on_what_went_before(any_stage: ExtractStage) -> None:
     payloads = pages(40)
-    expected = dict(zip(payloads, any_stage.process(table_of(payloads)).kept["text"].to_pylist(), strict=True))
+    expected = dict(zip(payloads, any_stage.process(records_of(payloads)).kept["text"].to_pylist(), strict=True))
     shuffled = random.Random(3).sample(payloads * 2, len(payloads) * 2)
-    assert any_stage.process(table_of(shuffled)).kept["text"].to_pylist() == [expected[p] for p in shuffled]
+    assert any_stage.process(records_of(shuffled)).kept["text"].to_pylist() == [expected[p] for p in shuffled]
     for payload in payloads[:2]:
         alone = ExtractStage(any_stage.config)
-        assert alone.process(table_of([payload])).kept["text"].to_pylist() == [expected[payload]]
+        assert alone.process(records_of([payload])).kept["text"].to_pylist() == [expected[payload]]
         alone.close()
 
 
@@ -175,7 +152,7 @@ def test_pages_without_text_are_removed_under_no_text(any_stage: ExtractStage) -
         b"<html><script>x()</script></html>",
         b"\x00",
     ]
-    result = any_stage.process(table_of(payloads))
+    result = any_stage.process(records_of(payloads))
     assert result.kept["doc_id"].to_pylist() == ["a.warc.gz:3"]
     assert result.removed["rule"].to_pylist() == ["no_text"] * 5
     assert result.removed["characters"].to_pylist() == [0] * 5
@@ -183,7 +160,7 @@ def test_pages_without_text_are_removed_under_no_text(any_stage: ExtractStage) -
 
 def test_the_charset_is_undone_and_recorded(stage: ExtractStage) -> None:
     html = PAGE.format(title="委員会の予算")
-    japanese = stage.process(table_of([html.encode("shift_jis")], "Shift_JIS")).kept.to_pylist()[0]
+    japanese = stage.process(records_of([html.encode("shift_jis")], "Shift_JIS")).kept.to_pylist()[0]
     assert japanese["text"].startswith("委員会の予算")
     assert japanese["charset"] == "shift_jis"
 
@@ -208,7 +185,7 @@ def hostile() -> dict[str, bytes]:
 def test_hostile_pages_are_kept_removed_or_quarantined_and_the_others_come_through(any_stage: ExtractStage) -> None:
     good = pages(1)[0]
     payloads = [p for bad in hostile().values() for p in (bad, good)]
-    result = any_stage.process(table_of(payloads))
+    result = any_stage.process(records_of(payloads))
     assert result.kept.num_rows + result.removed.num_rows + result.quarantined.num_rows == len(payloads)
     kept = dict(zip(result.kept["warc_offset"].to_pylist(), result.kept["text"].to_pylist(), strict=True))
     assert len({kept[i] for i in range(1, len(payloads), 2)}) == 1
@@ -224,7 +201,7 @@ def test_a_page_over_its_limits_is_quarantined_with_its_name(backend: Backend) -
     slow = b"<html><body>" + (b"<p>some words here" * 150_000 if backend == "trafilatura" else b"<div>" * 100_000)
     large = b"<html><body>" + b"x" * 3_000_000
     try:
-        result = stage.process(table_of([pages(1)[0], slow, large, pages(2)[1]]))
+        result = stage.process(records_of([pages(1)[0], slow, large, pages(2)[1]]))
     finally:
         stage.close()
     assert result.kept["doc_id"].to_pylist() == ["a.warc.gz:0", "a.warc.gz:3"]
@@ -239,7 +216,7 @@ def test_a_crash_in_the_parser_takes_one_page(monkeypatch: pytest.MonkeyPatch, b
     monkeypatch.setitem(extract._TARGETS, backend, "hostile_targets:crash_on_request")
     stage = ExtractStage(ExtractConfig(backend=backend))
     try:
-        result = stage.process(table_of([b"good", b"segfault here", b"fine"]))
+        result = stage.process(records_of([b"good", b"segfault here", b"fine"]))
     finally:
         stage.close()
     assert result.kept["text"].to_pylist() == ["good", "fine"]
@@ -252,13 +229,13 @@ def nested(depth: int) -> str:
 
 @pytest.mark.parametrize("depth", [200, 256, 300, 2000])
 def test_pages_nested_more_deeply_than_libxml2_goes_have_their_text(stage: ExtractStage, depth: int) -> None:
-    result = stage.process(table_of([nested(depth).encode(), pages(1)[0]]))
+    result = stage.process(records_of([nested(depth).encode(), pages(1)[0]]))
     assert result.kept["text"].to_pylist()[0].startswith(SENTENCE)
     assert result.kept.num_rows == 2
 
 
 def test_a_page_nested_beyond_all_limits_has_no_text(stage: ExtractStage) -> None:
-    assert stage.process(table_of([nested(3000).encode()])).removed["rule"].to_pylist() == ["no_text"]
+    assert stage.process(records_of([nested(3000).encode()])).removed["rule"].to_pylist() == ["no_text"]
 
 
 def test_a_table_without_rows_starts_no_process(stage: ExtractStage) -> None:
@@ -324,8 +301,8 @@ def test_real_pages_in_any_order(shared_crawl: Path, any_stage: ExtractStage) ->
                 payloads.append(record.content_stream().read())
             if len(payloads) == 25:
                 break
-    forward = any_stage.process(table_of(payloads, None)).kept
-    backward = any_stage.process(table_of(payloads[::-1], None)).kept
+    forward = any_stage.process(records_of(payloads, None)).kept
+    backward = any_stage.process(records_of(payloads[::-1], None)).kept
     assert forward.num_rows > 15
     assert forward["text"].to_pylist() == backward["text"].to_pylist()[::-1]
 

@@ -3,14 +3,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from stage_tables import records_of
 from warcio.archiveiterator import ArchiveIterator
 
 from corpusmill.core import documents, words
@@ -22,26 +21,6 @@ from corpusmill.stages.visible_text import SMALL_BYTES, beginning, most_words
 
 ENGLISH = "The committee met on Tuesday to talk about the budget of the coming year, and it went on for hours. " * 5
 GERMAN = "Der Ausschuss tagte am Dienstag, um über den Haushalt des kommenden Jahres zu sprechen, stundenlang. " * 5
-
-
-def table_of(payloads: list[bytes], charset: str | None = "utf-8") -> pa.Table:
-    rows = [
-        {
-            "doc_id": documents.doc_id("a.warc.gz", i),
-            "url": f"https://example.org/{i}",
-            "domain": "example.org",
-            "warc_file": "a.warc.gz",
-            "warc_offset": i,
-            "warc_length": len(payload),
-            "crawl": "",
-            "fetched_at": datetime(2026, 8, 1, tzinfo=UTC),
-            "media_type": "text/html",
-            "http_charset": charset,
-            "payload": payload,
-        }
-        for i, payload in enumerate(payloads)
-    ]
-    return documents.table_of(rows, documents.RECORD)
 
 
 def page(text: str) -> bytes:
@@ -164,7 +143,7 @@ def test_the_beginning_of_the_visible_text_is_found_wherever_it_stands() -> None
 
 def test_pages_that_can_give_too_few_words_go_with_the_bound(lossless: PrescreenStage) -> None:
     payloads = [b"", b"<p>OK</p>", page("It works!"), page(ENGLISH), b"<p>" + b"x" * SMALL_BYTES]
-    result = lossless.process(table_of(payloads))
+    result = lossless.process(records_of(payloads))
     assert result.kept["warc_offset"].to_pylist() == [2, 3, 4]
     assert result.kept.schema == documents.RECORD
     rows = result.removed.to_pylist()
@@ -176,25 +155,25 @@ def test_pages_that_can_give_too_few_words_go_with_the_bound(lossless: Prescreen
 
 def test_the_bound_is_of_the_decoded_page(lossless: PrescreenStage) -> None:
     wide = "Not one of these pages has many letters".encode("utf-16")
-    assert lossless.process(table_of([wide])).kept.num_rows == 1
+    assert lossless.process(records_of([wide])).kept.num_rows == 1
     few = "OK, 12345".encode("utf-16")  # 18 bytes and the mark
-    assert lossless.process(table_of([few])).removed["value"].to_pylist() == [24.0]
+    assert lossless.process(records_of([few])).removed["value"].to_pylist() == [24.0]
 
 
 def test_min_words_may_be_off() -> None:
     stage = PrescreenStage(PrescreenConfig(min_words=None))
-    assert stage.process(table_of([b"", b"x"])).kept.num_rows == 2
+    assert stage.process(records_of([b"", b"x"])).kept.num_rows == 2
     assert stage._sandbox.pid is None
 
 
 def test_large_pages_start_no_process() -> None:
     stage = PrescreenStage(PrescreenConfig())
-    assert stage.process(table_of([page(ENGLISH * 20)])).kept.num_rows == 1
+    assert stage.process(records_of([page(ENGLISH * 20)])).kept.num_rows == 1
     assert stage._sandbox.pid is None
 
 
 def test_pages_in_no_wanted_language_go(english: PrescreenStage) -> None:
-    result = english.process(table_of([page(ENGLISH), page(GERMAN), page(ENGLISH + GERMAN), b"<p>OK</p>"]))
+    result = english.process(records_of([page(ENGLISH), page(GERMAN), page(ENGLISH + GERMAN), b"<p>OK</p>"]))
     assert result.kept["warc_offset"].to_pylist() == [0, 2]
     german, few = result.removed.to_pylist()
     assert few["rule"] == "too_few_words"
@@ -205,7 +184,7 @@ def test_pages_in_no_wanted_language_go(english: PrescreenStage) -> None:
 def test_one_wanted_language_is_enough(lid_model: Path) -> None:
     stage = PrescreenStage(PrescreenConfig(languages={"en": 0.05, "de": 0.5}))
     try:
-        assert stage.process(table_of([page(ENGLISH), page(GERMAN)])).kept.num_rows == 2
+        assert stage.process(records_of([page(ENGLISH), page(GERMAN)])).kept.num_rows == 2
     finally:
         stage.close()
 
@@ -215,7 +194,7 @@ def test_only_the_beginning_of_the_text_is_classified(lid_model: Path) -> None:
     for characters, kept in ((300, 0), (1000, 1)):
         stage = PrescreenStage(PrescreenConfig(languages={"en": 0.05}, text_characters=characters))
         try:
-            assert stage.process(table_of(mixed)).kept.num_rows == kept
+            assert stage.process(records_of(mixed)).kept.num_rows == kept
         finally:
             stage.close()
 
@@ -224,14 +203,14 @@ def test_menus_scripts_and_hidden_text_are_part_of_the_page_but_not_of_its_visib
     english: PrescreenStage,
 ) -> None:
     script = f"<script>var text = '{ENGLISH}'</script>"
-    assert english.process(table_of([script.encode() + page(GERMAN)])).kept.num_rows == 0
+    assert english.process(records_of([script.encode() + page(GERMAN)])).kept.num_rows == 0
 
 
 def test_a_page_that_cannot_be_screened_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prescreen, "_TARGET", "hostile_targets:crash_on_request")
     stage = PrescreenStage(PrescreenConfig())
     try:
-        result = stage.process(table_of([b"segfault here", b"segfault there"]))
+        result = stage.process(records_of([b"segfault here", b"segfault there"]))
     finally:
         stage.close()
     assert result.kept.num_rows == 2
@@ -241,7 +220,7 @@ def test_a_page_that_cannot_be_screened_is_kept(monkeypatch: pytest.MonkeyPatch)
 def test_unknown_languages_and_bad_keys_are_refused(lid_model: Path) -> None:
     stage = PrescreenStage(PrescreenConfig(languages={"klingon": 0.1}))
     with pytest.raises(ConfigError, match="does not know this language"):
-        stage.process(table_of([page(ENGLISH)]))
+        stage.process(records_of([page(ENGLISH)]))
     stage.close()
     for bad in ({"min_words": -1}, {"languages": {}}, {"languages": {"en": 0.0}}, {"text_characters": 0}):
         with pytest.raises(ValidationError):
@@ -259,7 +238,7 @@ def test_it_only_filters_and_reads_the_model_only_for_languages(
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=4))
 def test_any_bytes_are_kept_or_removed(english: PrescreenStage, payloads: list[bytes]) -> None:
-    table = table_of(payloads, None)
+    table = records_of(payloads, None)
     result = english.process(table)
     ids = result.kept["doc_id"].to_pylist() + result.removed["doc_id"].to_pylist()
     assert sorted(ids) == sorted(table["doc_id"].to_pylist())
@@ -268,9 +247,9 @@ def test_any_bytes_are_kept_or_removed(english: PrescreenStage, payloads: list[b
 
 def test_verdicts_do_not_depend_on_order_or_on_what_went_before(english: PrescreenStage) -> None:
     payloads = [page(t) for t in (ENGLISH, GERMAN, "OK", GERMAN[:30], ENGLISH[:40])]
-    kept = set(english.process(table_of(payloads)).kept["payload"].to_pylist())
+    kept = set(english.process(records_of(payloads)).kept["payload"].to_pylist())
     shuffled = random.Random(5).sample(payloads * 3, 15)
-    assert english.process(table_of(shuffled)).kept["payload"].to_pylist() == [p for p in shuffled if p in kept]
+    assert english.process(records_of(shuffled)).kept["payload"].to_pylist() == [p for p in shuffled if p in kept]
 
 
 def test_lossless_mode_removes_no_real_page_that_has_enough_words(shared_crawl: Path, lossless: PrescreenStage) -> None:
@@ -281,7 +260,7 @@ def test_lossless_mode_removes_no_real_page_that_has_enough_words(shared_crawl: 
             if record.rec_type == "response":
                 payloads.append(record.content_stream().read())
     payloads = [p for p in payloads[::8] for p in (p, p[-400:], p[len(p) // 2 :][:60])]
-    table = table_of(payloads, None)
+    table = records_of(payloads, None)
     removed = set(lossless.process(table).removed["doc_id"].to_pylist())
     assert removed
     extract = ExtractStage(ExtractConfig(fast=True))
