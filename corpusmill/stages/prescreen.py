@@ -57,7 +57,7 @@ class PrescreenStage(DocumentStage[PrescreenConfig]):
     """RECORD rows in, those that may stay out. Nothing is quarantined."""
 
     name = "prescreen"
-    version = 2
+    version = 3
     packages = ("Resiliparse", *fasttext_model.PACKAGES)
     Config = PrescreenConfig
 

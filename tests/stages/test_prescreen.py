@@ -138,6 +138,43 @@ def test_the_beginning_of_the_visible_text_is_found_wherever_it_stands() -> None
     assert beginning(long, 1000) == (ENGLISH * 100)[:1000]
 
 
+def test_markup_is_no_text() -> None:
+    html = """<!DOCTYPE html><html><head><TITLE>T</TITLE><style>p > a {}</style></head><body class='a"b'>
+    <!-- not <p>this</p> --><p>Caf&eacute;&nbsp;a&lt;b</p><SCRIPT>"</scr" + "ipt>"</SCRIPT ><svg><text>no</text></svg>
+    3 < 4 <noscript>no</noscript><scripted>yes</scripted></body>"""
+    assert beginning(html, 100) == "Café a<b 3 < 4 yes"
+
+
+@pytest.mark.parametrize("end", ["<script>never closed", "<!-- never closed", "<p class='never closed", "</", "<"])
+def test_what_is_not_closed_ends_the_text(end: str) -> None:
+    assert beginning(f"<p>One two</p>{end}", 100).removesuffix(" </").removesuffix(" <") == "One two"
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.sampled_from(["a ", "<p>", "</p>", "<script>", "</script>", "<!--", "-->", "<", ">", "&lt;", "é" * 700])
+    )
+    .map("".join)
+    .flatmap(lambda html: st.tuples(st.just(html), st.integers(1, 3000)))
+)
+def test_the_beginning_is_that_of_the_whole_text(drawn: tuple[str, int]) -> None:
+    html, characters = drawn
+    assert beginning(html, 1 << 30).startswith(beginning(html, characters))
+    assert len(beginning(html, characters)) <= characters
+
+
+@pytest.mark.parametrize("piece", ["<", "<script>", "<!--", "</", "<p ", "<script></scrip", "a<b>"])
+def test_any_page_takes_linear_time(piece: str) -> None:
+    import time
+
+    html = piece * (2_000_000 // len(piece))
+    started = time.process_time()
+    beginning(html, 1000)
+    beginning(html, 1 << 30)
+    assert time.process_time() - started < 5
+
+
 # Rules
 
 
