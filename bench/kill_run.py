@@ -27,7 +27,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _TABLES = ("out", "removed", "quarantine", "spans", "clusters", "shards")
-RESULTS = (*(f"stages/*/{t}" for t in _TABLES), "tokenizer", "tokens", "tokens/documents", "order")
+RESULTS = (
+    *(f"stages/*/{t}" for t in _TABLES),
+    "history/*",
+    "history/*/*",
+    "tokenizer",
+    "tokens",
+    "tokens/documents",
+    "order",
+)
 _TASK_NAMES = (
     "ray::run_document_job",
     "ray::run_corpus_job",

@@ -12,6 +12,9 @@ from corpusmill.core import storage
 from corpusmill.core.errors import VerificationFailed
 from corpusmill.pipeline import explain as lives
 from corpusmill.pipeline import tables
+from corpusmill.pipeline.chain import Chain
+from corpusmill.pipeline.copies import Copies
+from corpusmill.pipeline.copies import copies as find_copies
 from corpusmill.pipeline.status import open_run, status
 from corpusmill.pipeline.verify import verify_run
 from corpusmill.tokenize.verify import Mode
@@ -127,14 +130,18 @@ def explain(
     run: str = RUN,
     document: str = typer.Argument(..., help="A doc_id or a URL."),
     scores: bool = typer.Option(False, "--scores", help="Also its scores, and how near each was to its threshold."),
+    copies: int = typer.Option(
+        20, "--copies", min=0, help="List at most so many copies that it stands for; 0: look for none."
+    ),
     as_json: bool = JSON,
 ) -> None:
-    """Tells the life of one document: every stage, rule, value and twin; then the steps that used it.
+    """Tells the life of one document: every stage, rule, value and twin; its copies; then the steps that used it.
 
     Example: corpusmill explain RUN https://kettleandpan.example/bread
     """
     resolved, chain = open_run(run)
     found = [lives.explain(chain, doc_id) for doc_id in lives.find(chain, document)]
+    gone = {life.doc_id: find_copies(chain, life.doc_id, copies) if copies else None for life in found}
     steps = {life.doc_id: _steps(run, life) if resolved.order is not None else None for life in found}
     if as_json:
         objects = [
@@ -144,6 +151,7 @@ def explain(
                 "stages": [fate.to_json() for fate in life.fates],
                 "steps": steps[life.doc_id] or [],
                 "scores": life.scores_json(),
+                "copies": None if (copied := gone[life.doc_id]) is None else copied.to_json(),
             }
             for life in found
         ]
@@ -155,13 +163,33 @@ def explain(
         print_table(columns, [[fate.to_json()[c] for c in columns] for fate in life.fates], ["value", "threshold"])
         for fate in life.fates:
             if fate.twin is not None:  # on a line of its own, so that it can be copied
-                print(f"\nkept copy: {fate.twin}")
+                print(f"\nkept copy: {fate.twin}{_of_history(chain, fate)}")
+        _print_copies(gone[life.doc_id])
         if scores:
             _print_scores(life)
         print(_steps_sentence(life, steps[life.doc_id]))
         if life.text:
             print("\n  " + life.text[:300].replace("\n", "\n  "))
         print()
+
+
+def _of_history(chain: Chain, fate: lives.Fate) -> str:
+    """Where the twin is, if not in this run."""
+    if fate.twin_history is None:
+        return ""
+    histories = chain.steps[chain.index(fate.stage)].past.histories
+    where = next((history.root for history in histories if history.label == fate.twin_history), "gone")
+    return f"\nin the history {fate.twin_history} ({where})"
+
+
+def _print_copies(found: Copies | None) -> None:
+    """How many copies it stands for, and a row for each that is listed."""
+    if found is None or found.total == 0:
+        return
+    shown = "" if len(found.listed) == found.total else f", {len(found.listed)} of them listed (--copies N)"
+    print(f"\nstands for {found.total} {'copy' if found.total == 1 else 'copies'}{shown}")
+    rows = [[copy.doc_id, copy.rule, copy.similarity, copy.url] for copy in found.listed]
+    print_table(["copy", "rule", "similarity", "url"], rows, ["similarity"])
 
 
 def _print_scores(life: lives.Life) -> None:

@@ -66,6 +66,7 @@ REMOVAL = pa.schema(
         pa.field("threshold", pa.float64()),
         pa.field("detail", pa.string()),  # the word, domain or language that matched
         pa.field("twin", pa.string()),  # doc_id of the kept copy
+        pa.field("twin_history", pa.string()),  # history that holds the twin, null where it is in this run
         pa.field("excerpt", pa.string(), nullable=False),  # first characters of the text, "" before extraction
         pa.field("characters", pa.int64(), nullable=False),  # of the text, 0 before extraction
     ]

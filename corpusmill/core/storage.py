@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,6 +194,16 @@ def remove(path: str) -> None:
     fs, inner = _filesystem(path)
     if fs.exists(inner):
         fs.rm(inner)
+
+
+def remove_folder(path: str) -> None:
+    """Deletes a folder and all in it if it is there."""
+    if is_local(path):
+        shutil.rmtree(local_path(path), ignore_errors=True)
+        return
+    fs, inner = _filesystem(path)
+    if fs.exists(inner):
+        fs.rm(inner, recursive=True)
 
 
 def remove_leftovers(folder: str) -> None:

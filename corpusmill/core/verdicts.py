@@ -96,6 +96,7 @@ class Verdicts:
         threshold: float | None = None,
         detail: str | None = None,
         twin: str | None = None,
+        twin_history: str | None = None,
         text: str = "",
         excerpt_start: int = 0,
     ) -> None:
@@ -111,6 +112,7 @@ class Verdicts:
                 "threshold": threshold,
                 "detail": detail,
                 "twin": twin,
+                "twin_history": twin_history,
                 "excerpt": documents.excerpt(text, excerpt_start),
                 "characters": len(text),
             }

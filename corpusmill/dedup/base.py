@@ -24,7 +24,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from corpusmill.core.errors import InternalError
 from corpusmill.core.verdicts import StageResult
+from corpusmill.dedup.history import NO_PAST, HistoryTable, Outcome, Past
 
 PARTITION = "partition"  # int32 column that every exchanged table carries
 
@@ -53,6 +55,8 @@ class CorpusStep(ABC, Generic[ConfigT]):
     columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
     rounds: number of reduces and visits; the last one partitions its rows by shard number.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
+    history_tables: what it commits for later snapshots (dedup/history.py), by `remember`; none: it has no history.
+    history_version: raised whenever the same documents and settings would give other keys there.
     """
 
     name: ClassVar[str]
@@ -62,9 +66,12 @@ class CorpusStep(ABC, Generic[ConfigT]):
     columns: ClassVar[tuple[str, ...]]
     rounds: int
     edits_text: ClassVar[bool] = False
+    history_tables: ClassVar[tuple[HistoryTable, ...]] = ()
+    history_version: ClassVar[int] = 1
 
-    def __init__(self, config: ConfigT) -> None:
+    def __init__(self, config: ConfigT, past: Past = NO_PAST) -> None:
         self.config = config
+        self.past = past
 
     def partitions(self, round_number: int, shards: int) -> int:
         """Number of partitions that round `round_number` reads (0 = what `map` writes; `rounds` = by shard)."""
@@ -84,6 +91,14 @@ class CorpusStep(ABC, Generic[ConfigT]):
     @abstractmethod
     def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
         """All columns of one shard, and the decisions for it, to what is kept and removed."""
+
+    def history_settings(self) -> dict[str, object]:
+        """The settings that decide which keys stand in the history; a history made under others is refused."""
+        return {}
+
+    def remember(self, table: HistoryTable, outcome: Outcome) -> pa.Table:
+        """Rows of one of `history_tables` for one shard that is finished. Called for steps that have tables."""
+        raise InternalError(f"`{self.name}` has no history", where=table.name, value=len(outcome.removed))
 
 
 class VisitingStep(CorpusStep[ConfigT]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -59,8 +60,29 @@ def split_digests(digests: Sequence[bytes]) -> tuple[UInt64Array, UInt64Array]:
 
 
 def partition_of(high: UInt64Array, partitions: int) -> npt.NDArray[np.int32]:
-    """Partition of every key, int32: KEY_HIGH is uniform, so its remainder is."""
-    return (high % np.uint64(partitions)).astype(np.int32)
+    """Partition of every key, int32: partition p of n holds the p-th n-th of all keys, KEY_HIGH being uniform.
+
+    Ranges, so that what lies sorted by key, a history, is read by a partition in its own range alone.
+    """
+    return ((high >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int32)
+
+
+@numba.njit(cache=True, nogil=True)
+def first_positions(high: UInt64Array, low: UInt64Array, of_high: UInt64Array, of_low: UInt64Array) -> Int64Array:
+    """Where each key (of_high, of_low) stands first among the sorted keys (high, low), -1 where it does not; int64."""
+    out = np.full(len(of_high), -1, dtype=np.int64)
+    for i in range(len(of_high)):
+        h, k = of_high[i], of_low[i]
+        start, end = 0, len(high)
+        while start < end:
+            middle = (start + end) // 2
+            if high[middle] < h or (high[middle] == h and low[middle] < k):
+                start = middle + 1
+            else:
+                end = middle
+        if start < len(high) and high[start] == h and low[start] == k:
+            out[i] = start
+    return out
 
 
 def ranked(members: pa.Table, group: Int64Array, keep: str) -> tuple[pa.Table, Int64Array, Int64Array]:

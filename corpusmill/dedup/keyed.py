@@ -1,4 +1,7 @@
-"""Dedup by an equal key: one document of every group of equal keys survives. Exact text and URL are two keys."""
+"""Dedup by an equal key: one document of every group of equal keys survives. Exact text and URL are two keys.
+
+A document whose key an earlier snapshot's history has goes, whatever `keep` says.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups
 from corpusmill.dedup.base import PARTITION, CorpusStep, CorpusStepConfig
+from corpusmill.dedup.history import HISTORY, HistoryTable, Outcome
 
 _ROW = pa.schema(
     [
@@ -22,10 +27,14 @@ _ROW = pa.schema(
         pa.field(PARTITION, pa.int32(), nullable=False),
     ]
 )
+KEYS = HistoryTable(
+    "keys", pa.schema([*groups.KEY_FIELDS, pa.field("doc_id", pa.string(), nullable=False)]), documents_a_part=1 << 22
+)
 _DECISION = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("twin", pa.string(), nullable=False),
+        pa.field("twin_history", pa.string()),  # null where the twin is in this run
         pa.field(PARTITION, pa.int32(), nullable=False),
     ]
 )
@@ -45,6 +54,7 @@ class KeyedDedup(CorpusStep[KeyedDedupConfig]):
     version = 1
     Config = KeyedDedupConfig
     rounds = 1
+    history_tables = (KEYS,)
     rule: ClassVar[str]
 
     @abstractmethod
@@ -68,18 +78,38 @@ class KeyedDedup(CorpusStep[KeyedDedupConfig]):
 
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
         """One row a document that goes, with the doc_id of its surviving twin."""
+        keys = groups.key_columns(rows)
+        past = self.past.matching(KEYS, *keys)
+        at = groups.first_positions(*groups.key_columns(past), *keys)
+        known = self._known(rows.filter(pa.array(at >= 0)), past.take(pa.array(at[at >= 0])))
+        rows = rows.filter(pa.array(at < 0))
         found = groups.repeated(*groups.key_columns(rows))
         table, survivor, _ = groups.ranked(rows.take(found.rows), found.numbers, self.config.keep)
         goes = np.flatnonzero(survivor != np.arange(table.num_rows))
         ids = table.column("doc_id")
-        return pa.table([ids.take(goes), ids.take(survivor[goes]), table.column("shard").take(goes)], schema=_DECISION)
+        columns = [ids.take(goes), ids.take(survivor[goes]), pa.nulls(len(goes), pa.string())]
+        return pa.concat_tables([known, pa.table([*columns, table.column("shard").take(goes)], schema=_DECISION)])
+
+    def _known(self, rows: pa.Table, twins: pa.Table) -> pa.Table:
+        """Decisions about documents whose key the history has: all go, the earliest history has the twin."""
+        labels = self.past.labels(twins.column(HISTORY))
+        return pa.table([rows.column("doc_id"), twins.column("doc_id"), labels, rows.column("shard")], schema=_DECISION)
+
+    def remember(self, table: HistoryTable, outcome: Outcome) -> pa.Table:
+        """The keys of the documents that stayed."""
+        mapped = outcome.mapped
+        stays = pc.invert(pc.is_in(mapped.column("doc_id"), value_set=outcome.removed))
+        return mapped.filter(stays).select(table.schema.names)
 
     def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
         """Removes the copies."""
-        twins = dict(zip(decisions.column("doc_id").to_pylist(), decisions.column("twin").to_pylist(), strict=True))
+        twins = {row["doc_id"]: row for row in decisions.to_pylist()}
         verdicts = Verdicts(self.name, table)
         texts = table.column("text")
         for row, doc_id in enumerate(table.column("doc_id").to_pylist()):
             if doc_id in twins:
-                verdicts.remove(row, self.rule, twin=twins[doc_id], text=texts[row].as_py())
+                twin = twins[doc_id]
+                verdicts.remove(
+                    row, self.rule, twin=twin["twin"], twin_history=twin["twin_history"], text=texts[row].as_py()
+                )
         return verdicts.result()

@@ -35,6 +35,7 @@ from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
 from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
 from corpusmill.dedup.components import components
+from corpusmill.dedup.history import NO_PAST, Past
 
 # One row a document that shares a bucket with another, removed or kept.
 CLUSTER = pa.schema(
@@ -103,8 +104,8 @@ class MinHash(VisitingStep[MinHashConfig]):
     Config = MinHashConfig
     columns = ("doc_id", "fetched_at", "language", "text")
 
-    def __init__(self, config: MinHashConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: MinHashConfig, past: Past = NO_PAST) -> None:
+        super().__init__(config, past)
         verifies = config.min_similarity is not None
         self.rounds = 4 if verifies else 2
         self.visits = frozenset({2} if verifies else ())

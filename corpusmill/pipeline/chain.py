@@ -19,6 +19,7 @@ from corpusmill.core import artifacts, storage
 from corpusmill.core.artifacts import ShardManifest, StageFolder
 from corpusmill.core.hashing import canonical_json
 from corpusmill.dedup.base import CorpusStep
+from corpusmill.dedup.history import NO_PAST, Past
 from corpusmill.pipeline.inputs import Shard
 from corpusmill.pipeline.recipe import Recipe
 from corpusmill.pipeline.registry import CORPUS_STEPS, DOCUMENT_STAGES, WARC
@@ -32,6 +33,7 @@ class Step:
 
     fingerprint: of name, version, config, model files and everything before; for a corpus step also of the inputs.
     stored: whether kept documents are written to `out/`.
+    past: histories that a corpus step looks into. remembers: whether it commits its own.
     """
 
     name: str
@@ -39,14 +41,16 @@ class Step:
     config: Mapping[str, Any]
     fingerprint: str
     stored: bool
+    past: Past = NO_PAST
+    remembers: bool = False
 
 
 @lru_cache(maxsize=32)
-def _instance(name: str, config_json: bytes) -> Any:
+def _instance(name: str, config_json: bytes, *past: Past) -> Any:
     if name == WARC:
         return WarcStage(WarcStage.Config.model_validate_json(config_json))
     kinds: dict[str, Any] = {**DOCUMENT_STAGES, **CORPUS_STEPS}
-    return kinds[name](kinds[name].Config.model_validate_json(config_json))
+    return kinds[name](kinds[name].Config.model_validate_json(config_json), *past)
 
 
 def document_stage(name: str, config: Mapping[str, Any]) -> DocumentStage[Any]:
@@ -61,28 +65,33 @@ def warc_stage(config: Mapping[str, Any]) -> WarcStage:
     return stage
 
 
-def corpus_step(name: str, config: Mapping[str, Any]) -> CorpusStep[Any]:
+def corpus_step(name: str, config: Mapping[str, Any], past: Past = NO_PAST) -> CorpusStep[Any]:
     """The corpus step, made once in each process."""
-    step: CorpusStep[Any] = _instance(name, canonical_json(config))
+    step: CorpusStep[Any] = _instance(name, canonical_json(config), past)
     return step
 
 
 @dataclass(frozen=True)
 class Chain:
-    """All document stages and corpus steps of a run over its shards. Picklable; tasks carry it."""
+    """All document stages and corpus steps of a run over its shards. Picklable; tasks carry it.
+
+    snapshot: what later runs call the run's history: `crawl` of the recipe, or its name.
+    """
 
     run: str
     steps: tuple[Step, ...]
     shards: tuple[Shard, ...]
+    snapshot: str = ""
 
     @staticmethod
-    def of(run: str, recipe: Recipe, shards: Sequence[Shard]) -> Chain:
-        """The chain that `recipe` asks for."""
+    def of(run: str, recipe: Recipe, shards: Sequence[Shard], pasts: Mapping[str, Past] | None = None) -> Chain:
+        """The chain that `recipe` asks for; pasts: the histories it looks into, by step."""
         steps: list[Step] = []
         parent = ""
         last = list(recipe.stages)[-1]
         for name, config in recipe.stages.items():
             stored = name == last
+            past, remembers = (pasts or {}).get(name, NO_PAST), False
             if name == WARC:
                 parts: dict[str, Any] = {"version": WarcStage.version, "config": warc_stage(config).identity()}
             elif name in DOCUMENT_STAGES:
@@ -96,7 +105,7 @@ class Chain:
                 }
                 stored = stored or not stage.only_filters
             else:
-                step = corpus_step(name, config)
+                step = corpus_step(name, config, past)
                 inputs = [[s.name, s.identity] for s in shards]
                 parts = {
                     "version": step.version,
@@ -104,10 +113,13 @@ class Chain:
                     "inputs": inputs,
                     "packages": artifacts.package_versions(step.packages),
                 }
+                if past:
+                    parts["history"] = [history.fingerprint for history in past.histories]
+                remembers = name in recipe.history_steps and bool(step.history_tables)
                 stored = stored or step.edits_text
             parent = artifacts.fingerprint(stage=name, parent=parent, **parts)
-            steps.append(Step(name, name in CORPUS_STEPS, dict(config), parent, stored))
-        return Chain(run, tuple(steps), tuple(shards))
+            steps.append(Step(name, name in CORPUS_STEPS, dict(config), parent, stored, past, remembers))
+        return Chain(run, tuple(steps), tuple(shards), recipe.crawl or recipe.name)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -122,6 +134,11 @@ class Chain:
     def index(self, name: str) -> int:
         """Position of the step `name`."""
         return self.names.index(name)
+
+    def corpus_step(self, index: int) -> CorpusStep[Any]:
+        """The corpus step at `index`, with the histories it looks into."""
+        step = self.steps[index]
+        return corpus_step(step.name, step.config, step.past)
 
     def folder(self, index: int) -> StageFolder:
         """Folder of step `index`."""

@@ -11,7 +11,7 @@ from corpusmill.core import artifacts
 from corpusmill.core.artifacts import Counts
 from corpusmill.dedup.base import next_rows
 from corpusmill.pipeline import exchange
-from corpusmill.pipeline.chain import Chain, corpus_step
+from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.document_tasks import Done, tally
 
 
@@ -53,7 +53,7 @@ def input_paths(chain: Chain, index: int, round_number: int) -> list[str]:
     folder = chain.folder(index)
     if round_number == 0:
         return [exchange.path(folder, 0, shard.name) for shard in chain.shards]
-    step = corpus_step(chain.steps[index].name, chain.steps[index].config)
+    step = chain.corpus_step(index)
     tasks = step.partitions(round_number - 1, len(chain.shards))
     return [exchange.path(folder, round_number, f"{p:05d}") for p in range(tasks)]
 
@@ -61,7 +61,7 @@ def input_paths(chain: Chain, index: int, round_number: int) -> list[str]:
 def run_corpus_job(job: CorpusJob) -> Done | float:
     """Runs one task. Returns what was committed (apply), or the seconds it took (map, reduce)."""
     chain, index = job.chain, job.index
-    step = corpus_step(chain.steps[index].name, chain.steps[index].config)
+    step = chain.corpus_step(index)
     shards = len(chain.shards)
     started = time.perf_counter()
     if job.phase == "apply":
@@ -85,7 +85,7 @@ def run_corpus_job(job: CorpusJob) -> Done | float:
 def _apply(job: CorpusJob, started: float) -> Done:
     chain, index = job.chain, job.index
     shard = chain.shards[job.number]
-    step = corpus_step(chain.steps[index].name, chain.steps[index].config)
+    step = chain.corpus_step(index)
     table = chain.kept(index - 1, shard.name)
     decisions = exchange.read(input_paths(chain, index, step.rounds), job.number)
     result = step.apply(table, decisions)

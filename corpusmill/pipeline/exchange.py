@@ -9,7 +9,6 @@ the step is committed.
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,9 +29,9 @@ class _Note(BaseModel):
     groups: dict[int, int]
 
 
-def path(folder: StageFolder, round_number: int, task: str) -> str:
-    """File that `task` writes for round `round_number`."""
-    return storage.join(folder.root, "exchange", str(round_number), f"{task}.parquet")
+def path(folder: StageFolder, round_name: int | str, task: str) -> str:
+    """File that `task` writes for a round: its number, or the name of a table of the history."""
+    return storage.join(folder.root, "exchange", str(round_name), f"{task}.parquet")
 
 
 def write(file: str, rows: pa.Table, partitions: int, fingerprint: str) -> None:
@@ -76,17 +75,14 @@ def read(files: Sequence[str], partition: int) -> pa.Table:
     return documents.concat(tables, schema)
 
 
+def read_all(file: str) -> pa.Table:
+    """Rows of all partitions of one file."""
+    return storage.read_parquet(file).replace_schema_metadata(None)
+
+
 def drop(folder: StageFolder) -> None:
     """Deletes the exchange of a committed step."""
-    root = storage.join(folder.root, "exchange")
-    if storage.is_local(root):
-        shutil.rmtree(storage.local_path(root), ignore_errors=True)
-        return
-    import fsspec
-
-    fs, inner = fsspec.core.url_to_fs(root)
-    if fs.exists(inner):
-        fs.rm(inner, recursive=True)
+    storage.remove_folder(storage.join(folder.root, "exchange"))
 
 
 def _note(parquet: pq.ParquetFile) -> _Note:

@@ -30,6 +30,7 @@ class Fate:
     threshold: float | None = None
     detail: str | None = None
     twin: str | None = None
+    twin_history: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row of `explain --json`."""
@@ -153,8 +154,8 @@ def _life(chain: Chain, shard: Shard, doc_id: str) -> Life | None:
         folder = chain.folder(index)
         row = _row(folder.path("removed", shard.name), doc_id)
         if row is not None:
-            columns = ("rule", "value", "threshold", "detail", "twin")
-            fates.append(Fate(step.name, "removed", **{c: row[c] for c in columns}))
+            columns = ("rule", "value", "threshold", "detail", "twin", "twin_history")
+            fates.append(Fate(step.name, "removed", **{c: row.get(c) for c in columns}))
             return Life(doc_id, row["url"] or url, fates, text or row["excerpt"])
         row = _row(folder.path("quarantine", shard.name), doc_id)
         if row is not None:

@@ -50,6 +50,13 @@ class Recipe(BaseModel):
     description: str = ""
     input: list[str] = Field([], description="WARC files or globs; `sample` is the built-in sample crawl")
     crawl: str = Field("", description="snapshot name of the input, e.g. CC-MAIN-2026-30")
+    history: list[str] = Field(
+        [], description="earlier runs, or their folders `history`, the earliest first: documents that they know go"
+    )
+    history_steps: list[str] = Field(
+        ["url_dedup", "exact_dedup"],
+        description="corpus steps that look into `history` and commit their own for later runs",
+    )
     error_budget: ErrorBudget = ErrorBudget()
     stages: dict[str, dict[str, Any]]
     expected: dict[str, dict[str, Annotated[float, Field(ge=0, le=1)] | None]] = Field(
@@ -121,6 +128,9 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
     for name in data.get("expected") or {}:
         if name not in ORDER_OF_STAGES:
             raise _unknown(f"expected.{name}", name, ORDER_OF_STAGES, where)
+    for name in data.get("history_steps") or []:
+        if name not in CORPUS_STEPS:
+            raise _unknown(f"history_steps.{name}", name, list(CORPUS_STEPS), where)
     if data.get("order") is not None and data.get("tokenizer") is None:
         raise ConfigError("an order needs tokens", where=where, remedy="add a `tokenizer:` section")
     if data.get("train") is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from corpusmill.core.artifacts import Counts, ShardManifest
+from corpusmill.core import storage
+from corpusmill.core.artifacts import Counts, FileEntry, ShardManifest
 from corpusmill.core.errors import ErrorBudgetExceeded, InternalError
-from corpusmill.pipeline import exchange
+from corpusmill.dedup import history
+from corpusmill.pipeline import exchange, history_tasks
 from corpusmill.pipeline.alarms import Expected, alarms
-from corpusmill.pipeline.chain import Chain, corpus_step
+from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_path, run_corpus_job
 from corpusmill.pipeline.document_tasks import DocumentJob, Done, run_document_job
 from corpusmill.pipeline.engine import Engine
@@ -102,15 +104,38 @@ class Refinery:
         if stale:
             if force:
                 exchange.drop(chain.folder(index))
-            step = corpus_step(name, chain.steps[index].config)
+            step = chain.corpus_step(index)
             self._exchange(index, "map", 0, len(chain.shards))
             for round_number in range(step.rounds):
                 tasks = step.partitions(round_number, len(chain.shards))
                 self._exchange(index, "reduce", round_number, tasks)
             jobs = [CorpusJob(chain, index, "apply", step.rounds, n) for n in stale]
             self._corpus(f"{name}: apply", jobs)
+        self._remember(index)
         self._finish(index)
         exchange.drop(chain.folder(index))
+
+    def _remember(self, index: int) -> None:
+        """Commits the history of a finished step, or deletes one that is not asked for any more."""
+        chain = self.chain
+        step, root = chain.steps[index], history_tasks.folder(chain, index)
+        if not step.remembers:
+            storage.remove_folder(root)
+        elif history_tasks.committed(chain, index) is None:
+            storage.remove_folder(root)
+            shards, parts = history_tasks.jobs(chain, index)
+            tables = chain.corpus_step(index).history_tables
+            entries: dict[str, list[FileEntry]] = {table.name: [] for table in tables}
+            for jobs in (shards, parts):
+                for job, done in self.engine.map(
+                    f"{step.name}: history", history_tasks.run_history_job, jobs, lambda job: job.label
+                ):
+                    self.events.write("task", stage=step.name, task=job.label, seconds=round(done.seconds, 4))
+                    if done.entry is not None:
+                        assert job.table is not None
+                        entries[tables[job.table].name].append(done.entry)
+            ordered = {name: sorted(files, key=lambda entry: entry.path) for name, files in entries.items()}
+            history.commit(root, chain.corpus_step(index), chain.snapshot, step.fingerprint, ordered, step.past)
 
     def _exchange(self, index: int, phase: str, round_number: int, tasks: int) -> None:
         fingerprint = exchange_fingerprint(self.chain, index)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from corpusmill.core import storage
 from corpusmill.core.errors import InputError, UserError
-from corpusmill.pipeline import inputs, recipe
+from corpusmill.pipeline import histories, inputs, recipe
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog, write_environment
@@ -57,8 +57,9 @@ def run_recipe(
     shards = inputs.plan_shards(paths, resolved.crawl, int(resolved.stages["warc"]["slice_bytes"]))
     total_bytes = sum(storage.size_bytes(path) for path in paths)
     reporter.say(f"{resolved.name}: {len(paths)} WARC files, {total_bytes / 1e6:.1f} MB, {len(shards)} shards")
-    chain = Chain.of(run, resolved, shards)
-    _write_run_files(run, resolved, shards)
+    resolved = resolved.model_copy(update={"history": [storage.absolute(path) for path in resolved.history]})
+    chain = _chain(run, resolved, shards)
+    _write_run_files(resolved, chain)
     _execute(resolved, chain, selection, workers=workers, address=address, reporter=reporter)
 
 
@@ -80,9 +81,9 @@ def rerun_stage(
     if name not in names:
         raise UserError("no such stage in this run", value=name, remedy=f"one of: {', '.join(names)}")
     shards = inputs.load(run)
-    chain = Chain.of(run, resolved, shards)
+    chain = _chain(run, resolved, shards)
     _check_before(resolved, chain, name, run)
-    _write_run_files(run, resolved, shards)
+    _write_run_files(resolved, chain)
     selection = Selection(name, name, force)
     _execute(resolved, chain, selection, workers=workers, address=address, reporter=Reporter(quiet=quiet))
     return [s.name for s in status(run).stages if s.state == "stale"]
@@ -166,10 +167,16 @@ def _check_folder(run: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _write_run_files(run: str, resolved: Recipe, shards: Sequence[inputs.Shard]) -> None:
-    storage.write_text(storage.join(run, "resolved.yaml"), resolved.to_yaml())
-    inputs.save(run, shards)
-    write_environment(run)
+def _chain(run: str, resolved: Recipe, shards: Sequence[inputs.Shard]) -> Chain:
+    """The chain, with the histories as they are now."""
+    return Chain.of(run, resolved, shards, histories.find(resolved, run))
+
+
+def _write_run_files(resolved: Recipe, chain: Chain) -> None:
+    storage.write_text(storage.join(chain.run, "resolved.yaml"), resolved.to_yaml())
+    inputs.save(chain.run, chain.shards)
+    histories.save(chain.run, {step.name: step.past for step in chain.steps if step.past})
+    write_environment(chain.run)
 
 
 def _point_to_documents(chain: Chain) -> None:

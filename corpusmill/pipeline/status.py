@@ -8,7 +8,7 @@ from typing import Any
 from corpusmill.core import storage
 from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import InputError
-from corpusmill.pipeline import inputs, recipe
+from corpusmill.pipeline import histories, inputs, recipe
 from corpusmill.pipeline.alarms import Alarm, alarms
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.events import seconds_by_stage
@@ -80,7 +80,7 @@ def open_run(run: str) -> tuple[Recipe, Chain]:
             "not a run folder: it has no resolved.yaml", where=run, remedy="corpusmill run RECIPE --out RUN"
         )
     resolved = recipe.load(path)
-    return resolved, Chain.of(run, resolved, inputs.load(run))
+    return resolved, Chain.of(run, resolved, inputs.load(run), histories.load(run))
 
 
 def status(run: str) -> RunStatus:

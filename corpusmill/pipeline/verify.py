@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from corpusmill.core import storage
 from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import ConservationError
+from corpusmill.dedup import history
+from corpusmill.pipeline import history_tasks
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.recipe import Recipe
 from corpusmill.pipeline.scores import scored_stages
@@ -18,7 +20,8 @@ def verify_run(run: str, recipe: Recipe, chain: Chain, mode: Mode, sample: int) 
 
     mode: quick (sizes and counts), sample (also `sample` steps of the order and every file's hash), full (everything).
     """
-    checks = [*_stage_checks(chain, hashes=mode != "quick"), _flow_check(chain)]
+    hashes = mode != "quick"
+    checks = [*_stage_checks(chain, hashes=hashes), _flow_check(chain), *_history_checks(chain, hashes=hashes)]
     if recipe.order is not None and storage.exists(storage.join(run, "order", "order.json")):
         checks += verify_order(run, mode, sample=sample)
     elif recipe.order is not None:
@@ -73,6 +76,23 @@ def _hash_problems(chain: Chain, index: int, manifest: ShardManifest) -> list[st
         elif folder.read(kind, manifest.shard, ["doc_id"]).num_rows != entry.rows:
             problems.append(f"{path} does not have {entry.rows} rows")
     return problems
+
+
+def _history_checks(chain: Chain, *, hashes: bool) -> Iterator[Check]:
+    """The history of every step that has one is that of the step as it is now, and its files are whole."""
+    for index, step in enumerate(chain.steps):
+        if not step.remembers:
+            continue
+        root = history_tasks.folder(chain, index)
+        manifest = history.read_manifest(root)
+        if manifest is None or manifest.made_by != step.fingerprint:
+            problems = [f"{root} is missing or stale"]
+        else:
+            problems = history.problems(root, manifest, hashes=hashes)
+        rows = sum(e.rows for entries in manifest.tables.values() for e in entries) if manifest is not None else 0
+        remedy = f"; remedy: delete {root} and run the same command again"
+        detail = "; ".join(problems[:5]) + remedy if problems else f"{rows} rows"
+        yield Check(f"history {step.name}", not problems, detail)
 
 
 def _flow_check(chain: Chain) -> Check:

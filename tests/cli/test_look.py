@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import sample_runs
 from sample_runs import CORPUS_STEPS, DOCUMENT_STAGES, PRODUCTS, Mill
+
+from corpusmill.pipeline.copies import copies
 
 STAGES = DOCUMENT_STAGES + CORPUS_STEPS
 
@@ -74,7 +77,7 @@ def test_explain_a_page_that_each_stage_removed(mill: Mill, finished_run: Path) 
         if not removed:
             continue
         body = mill("explain", finished_run, removed[0]["doc_id"], "--json").json
-        assert set(body) == {"doc_id", "url", "stages", "steps", "scores"}
+        assert set(body) == {"doc_id", "url", "stages", "steps", "scores", "copies"}
         assert body["url"] == removed[0]["url"]
         last = body["stages"][-1]
         assert {"stage", "outcome", "rule", "value", "threshold", "twin"} <= set(last)
@@ -91,6 +94,21 @@ def test_explain_names_the_twin_of_a_near_duplicate_by_doc_id_and_url(mill: Mill
     people = mill("explain", finished_run, row["doc_id"]).out
     assert "never in the training order" in people
     assert f"\nkept copy: {row['twin']}\n" in people
+
+
+def test_explain_lists_copies_up_to_a_number(mill: Mill, finished_run: Path) -> None:
+    chain = sample_runs.chain(finished_run)
+    twins = [r["twin"] for step in CORPUS_STEPS for r in sample_runs.rows(finished_run, step, "removed") if r["twin"]]
+    (doc_id, _), *_ = Counter(twins).most_common(1)
+    total = copies(chain, doc_id, 0).total
+    assert total >= 2
+    body = mill("explain", finished_run, doc_id, "--copies", "1", "--json").json["copies"]
+    assert (body["total"], len(body["documents"])) == (total, 1)
+    assert set(body["documents"][0]) == {"doc_id", "url", "stage", "rule", "similarity", "twin"}
+    shown = mill("explain", finished_run, doc_id, "--copies", "1").out
+    assert f"stands for {total} copies, 1 of them listed (--copies N)" in shown
+    assert body["documents"][0]["doc_id"] in shown
+    assert mill("explain", finished_run, doc_id, "--copies", "0", "--json").json["copies"] is None
 
 
 def test_a_kept_page_and_the_steps_that_used_it(mill: Mill, finished_run: Path) -> None:

@@ -64,6 +64,7 @@ def test_a_removal_tells_everything() -> None:
             "threshold": 0.75,
             "detail": "band 3",
             "twin": "a.warc.gz:0",
+            "twin_history": None,
             "excerpt": "cdef",
             "characters": 6,
         }

@@ -29,7 +29,8 @@ def test_split_digests_and_partitions() -> None:
     high, low = groups.split_digests([bytes(range(16)), b"\xff" * 16])
     assert high.tolist() == [int.from_bytes(bytes(range(8)), "little"), 2**64 - 1]
     assert low.tolist() == [int.from_bytes(bytes(range(8, 16)), "little"), 2**64 - 1]
-    assert groups.partition_of(high, 7).tolist() == [h % 7 for h in high.tolist()]
+    assert groups.partition_of(high, 7).tolist() == [h * 7 >> 64 for h in high.tolist()]
+    assert groups.partition_of(np.array([0, 2**63 - 1, 2**63, 2**64 - 1], dtype=np.uint64), 2).tolist() == [0, 0, 1, 1]
     assert groups.split_digests([])[0].tolist() == []
 
 
