@@ -25,7 +25,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,18 +34,23 @@ from corpusmill.core.errors import InternalError
 from corpusmill.core.verdicts import StageResult
 
 PARTITION = "partition"  # int32 column that every exchanged table carries
+_LEAST_PARTITIONS, _MOST_PARTITIONS = 16, 4096
+_SHARDS_A_PARTITION = 64  # keys of so many shards are some 100 MB in memory
 
 
 class CorpusStepConfig(BaseModel):
     """Base of every corpus step's config: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    neutral: ClassVar[frozenset[str]] = frozenset({"partitions"})  # keys that never change results
 
-    partitions: int = Field(16, ge=1, le=4096, description="key partitions of an exchange; never changes results")
+    partitions: Annotated[int, Field(ge=1, le=_MOST_PARTITIONS)] | None = Field(
+        None, description="key partitions of an exchange; null: one for 64 shards, at least 16; never changes results"
+    )
 
     def identity(self) -> dict[str, object]:
-        """The settings that decide results: all but `partitions`."""
-        return self.model_dump(mode="json", exclude={"partitions"})
+        """The settings that decide results: all but those in `neutral`."""
+        return self.model_dump(mode="json", exclude=set(self.neutral))
 
 
 ConfigT = TypeVar("ConfigT", bound=CorpusStepConfig)
@@ -80,12 +85,16 @@ class CorpusStep(ABC, Generic[ConfigT]):
 
         The task of a round with one reads all rows, whatever partition they name.
         """
-        return shards if round_number == self.rounds else self.config.partitions
+        if round_number == self.rounds:
+            return shards
+        return self.config.partitions or min(
+            max(_LEAST_PARTITIONS, -(-shards // _SHARDS_A_PARTITION)), _MOST_PARTITIONS
+        )
 
     def report(self, round_number: int, rows: pa.Table) -> int:
         """The number that a task reports which wrote `rows` (with `partition`) in round `round_number`; their number.
 
-        Asked only of rounds in `branches`.
+        Asked only where more than one round may follow.
         """
         return int(rows.num_rows)
 

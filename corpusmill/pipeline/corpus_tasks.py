@@ -95,8 +95,9 @@ def run_corpus_job(job: CorpusJob) -> Done | float:
         alone = step.partitions(job.turn.round, shards) == 1
         rows = exchange.read(output_paths(chain, index, job.done[-1:]), None if alone else job.number)
         rows = next_rows(step, job.turn.round, rows, documents, job.number, shards)
-    partitions = max(step.partitions(following, shards) for following in successors(step, job.turn.round))
-    reported = step.report(job.turn.round, rows) if job.turn.round in step.branches else 0
+    following = successors(step, job.turn.round)
+    partitions = max(step.partitions(round_number, shards) for round_number in following)
+    reported = step.report(job.turn.round, rows) if len(following) > 1 else 0
     exchange.write(output_path(job), rows, partitions, exchange_fingerprint(chain, index), reported)
     return time.perf_counter() - started
 
