@@ -14,7 +14,7 @@ import pyarrow as pa
 from corpusmill.core import storage
 from corpusmill.core.artifacts import Counts, FileEntry
 from corpusmill.dedup import groups, history
-from corpusmill.dedup.base import PARTITION
+from corpusmill.dedup.base import MAP, PARTITION
 from corpusmill.dedup.history import HistoryTable, Manifest, Outcome
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain
@@ -108,9 +108,9 @@ def _remember(job: HistoryJob) -> None:
     step = chain.corpus_step(index)
     fingerprint = exchange_fingerprint(chain, index)
     table = chain.kept(index - 1, shard, step.columns)
-    mapped = exchange.path(chain.folder(index), 0, shard)
+    mapped = exchange.path(chain.folder(index), MAP, shard)
     if exchange.is_written(mapped, fingerprint):
-        rows = exchange.read_all(mapped)
+        rows = exchange.read([mapped], None)
     else:  # the step was committed before its history was asked for
         rows = step.map(table, job.number, len(chain.shards)).drop_columns([PARTITION])
     stage = chain.folder(index)
