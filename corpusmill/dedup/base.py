@@ -79,7 +79,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
     branches: Mapping[int, tuple[int, ...]] = MappingProxyType({})
     most_turns: ClassVar[int] = 100
     edits_text: ClassVar[bool] = False
-    history_tables: ClassVar[tuple[HistoryTable, ...]] = ()
+    history_tables: tuple[HistoryTable, ...] = ()
     history_version: ClassVar[int] = 1
 
     def __init__(self, config: ConfigT, past: Past = NO_PAST) -> None:

@@ -85,20 +85,23 @@ def first_positions(high: UInt64Array, low: UInt64Array, of_high: UInt64Array, o
     return out
 
 
-def ranked(members: pa.Table, group: Int64Array, keep: str) -> tuple[pa.Table, Int64Array, Int64Array]:
+def ranked(
+    members: pa.Table, group: Int64Array, keep: str, before: Sequence[tuple[str, str]] = ()
+) -> tuple[pa.Table, Int64Array, Int64Array]:
     """Sorts the members of every group so that the survivor comes first.
 
     Args:
         members: documents, with the columns that KEEP_ORDERS[keep] names.
         group: int64 (k,), the group of each.
         keep: a key of KEEP_ORDERS.
+        before: columns that decide before it, with their orders.
 
     Returns:
         The sorted members with a column "group"; for each row the row of its survivor and the size of its group,
         int64 (k,) each.
     """
     table = members.append_column("group", pa.array(group, pa.int64()))
-    table = table.sort_by([("group", "ascending"), *KEEP_ORDERS[keep]])
+    table = table.sort_by([("group", "ascending"), *before, *KEEP_ORDERS[keep]])
     numbers = table.column("group").to_numpy()
     _, starts, sizes = np.unique(numbers, return_index=True, return_counts=True)
     return table, np.repeat(starts, sizes), np.repeat(sizes, sizes)

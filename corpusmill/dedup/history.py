@@ -17,7 +17,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,27 +39,45 @@ class HistoryTable(NamedTuple):
     schema: the two columns of groups.KEY_FIELDS first.
     documents_a_part: documents of the run for each file, about; memory is bounded by it.
     rows_a_group: rows of a row group, the least that is read to find one.
-    is_unique: whether rows of one key are the same row.
+    order: how rows of one key are sorted; rows that agree in key and in these columns are one.
+    most: of one key the first so many; None: all.
     """
 
     name: str
     schema: pa.Schema
     documents_a_part: int
     rows_a_group: int = 65_536
-    is_unique: bool = True
+    order: tuple[tuple[str, str], ...] = ()
+    most: int | None = None
 
     def parts(self, num_documents: int) -> int:
         """Number of files for a run of so many documents: a power of two. Partitions and workers do not enter."""
         return 1 << max(0, -(-num_documents // self.documents_a_part) - 1).bit_length()
 
     def condensed(self, rows: pa.Table) -> pa.Table:
-        """`rows` in the order of their keys, one of each where they are unique."""
-        high, low = groups.key_columns(rows)
-        order = np.lexsort((low, high))
-        if self.is_unique:
-            high, low = high[order], low[order]
-            order = order[np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))[: len(order)]]
-        return rows.take(pa.array(order)).select(self.schema.names).cast(self.schema)
+        """`rows` sorted, each once."""
+        keys = [(groups.KEY_HIGH, "ascending"), (groups.KEY_LOW, "ascending")]
+        rows = rows.sort_by([*keys, *self.order]).combine_chunks()
+        first_of_key = _differs(rows, [name for name, _ in keys])
+        rows_differ = first_of_key | _differs(rows, [name for name, _ in self.order])
+        rows, first_of_key = rows.filter(pa.array(rows_differ)), first_of_key[rows_differ]
+        if self.most is not None:
+            starts = np.flatnonzero(first_of_key)
+            rank = np.arange(rows.num_rows) - np.repeat(starts, np.diff(starts, append=rows.num_rows))
+            rows = rows.filter(pa.array(rank < self.most))
+        return rows.select(self.schema.names).cast(self.schema)
+
+
+def _differs(rows: pa.Table, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Whether a row differs from the row before it in one of the columns `names`, bool (n,); the first does."""
+    out = np.zeros(rows.num_rows, dtype=bool)
+    out[:1] = True
+    for name in names:
+        column = rows.column(name)
+        before, after = column.slice(0, max(0, len(column) - 1)), column.slice(1)
+        differ = pc.or_(pc.fill_null(pc.not_equal(before, after), False), pc.xor(pc.is_null(before), pc.is_null(after)))
+        out[1:] |= differ.to_numpy().astype(bool)
+    return out
 
 
 @dataclass(frozen=True)
@@ -154,11 +174,13 @@ class Past(NamedTuple):
         high, low: uint64 (n,) each, in any order, repeats are no harm. Row groups are read one after another, and only
         those that may hold a key: memory is bounded by the keys that are asked for.
         """
+        schema = table.schema.append(pa.field(HISTORY, pa.int32(), nullable=False))
+        if not self or len(high) == 0:
+            return documents.empty(schema)
         order = np.lexsort((low, high))
         high, low = high[order], low[order]
-        schema = table.schema.append(pa.field(HISTORY, pa.int32(), nullable=False))
         found = []
-        for number, history in enumerate(self.histories if len(high) else ()):
+        for number, history in enumerate(self.histories):
             for rows in history.row_groups(table, high):
                 at = groups.first_positions(high, low, *groups.key_columns(rows))
                 rows = rows.filter(pa.array(at >= 0))

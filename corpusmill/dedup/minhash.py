@@ -11,6 +11,8 @@
 4. Verification (dedup/verified.py): a member goes only if its set of shingles is similar to that of the document that
    replaces it; those that are not make groups of their own or stay. `min_similarity: null` is RefinedWeb's way: what
    shares a bucket is taken for a near-duplicate, and chains of pairs are one cluster.
+5. Where a history is named (dedup/minhash_history.py), its components are nodes of the graph, and what stayed of them
+   comes first in the order and stays.
 
 Documents of fewer than n words have one shingle, all their words: only documents of the same normalised words meet.
 Documents without words (digits and letters are words, emoji and punctuation are not) have no shingle and are kept.
@@ -38,7 +40,16 @@ from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
 from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
 from corpusmill.dedup.components import contracted
-from corpusmill.dedup.history import NO_PAST, Past
+from corpusmill.dedup.history import HISTORY, NO_PAST, HistoryTable, Outcome, Past
+from corpusmill.dedup.minhash_history import (
+    BUCKETS,
+    LINKS,
+    Remembered,
+    components_of_buckets,
+    joined,
+    survivors,
+    survivors_table,
+)
 from corpusmill.dedup.stars import Bools, Links, labels, large_star, small_star
 
 # One row a document that shares a bucket with another, removed or kept.
@@ -52,7 +63,8 @@ CLUSTER = pa.schema(
     ]
 )
 _PARTITION = pa.field(PARTITION, pa.int32(), nullable=False)
-_NODE = pa.field("node", pa.int64(), nullable=False)  # a document: its shard << 32 | its row there
+# A document: its shard << 32 | its row there. Below 0: a component of a history.
+_NODE = pa.field("node", pa.int64(), nullable=False)
 _BAND = pa.schema([*groups.KEY_FIELDS, _NODE, _PARTITION])
 _EDGE = pa.schema(
     [
@@ -66,17 +78,18 @@ _CANDIDATE = pa.schema([_NODE, pa.field("component", pa.int64(), nullable=False)
 _MEMBER = pa.schema(
     [
         pa.field("component", pa.int64(), nullable=False),  # its smallest node
-        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),  # below 0: of a history, the earliest is the least
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("fetched_at", pa.timestamp("us", tz="UTC")),
         pa.field("characters", pa.int64(), nullable=False),  # code points of the text
         pa.field("set_id", pa.binary(16)),  # content_hash of the sketch; null without verification
         # Only in the first row of a set in a shard's rows for a component: copies are cheap, however many.
         pa.field("shingles", pa.list_(pa.uint64())),
+        pa.field("cluster_id", pa.string()),  # of a history's component; null for documents of this run
         _PARTITION,
     ]
 )
-_DECISION = pa.schema([*CLUSTER, _PARTITION])
+_DECISION = pa.schema([*CLUSTER, pa.field("twin_history", pa.string()), _PARTITION])
 
 _ROW_BITS: Final = 32
 _ROW: Final = (1 << _ROW_BITS) - 1
@@ -136,6 +149,8 @@ class MinHash(VisitingStep[MinHashConfig]):
 
     def __init__(self, config: MinHashConfig, past: Past = NO_PAST) -> None:
         super().__init__(config, past)
+        self._survivors = survivors_table(config.keep, config.max_canonical)
+        self.history_tables = (BUCKETS, self._survivors, LINKS)
         self._permutations = signatures.permutations(config.bands * config.rows, config.seed)
 
     def partitions(self, round_number: int, shards: int) -> int:
@@ -181,9 +196,13 @@ class MinHash(VisitingStep[MinHashConfig]):
         if round_number == _CLUSTERS:
             return self._decisions(rows)
         if round_number == _BUCKETS:
+            known = components_of_buckets(self.past, rows)
+            rows = pa.concat_tables([rows, known])
             found = groups.repeated(*groups.key_columns(rows))
             nodes = rows.column("node").take(pa.array(found.rows)).to_numpy()
-            links = Links(*contracted(nodes, _centres(nodes, found.numbers)), np.empty(0, dtype=bool))
+            ends, others = joined(self.past, known.column("node").to_numpy())
+            ends, others = np.concatenate([nodes, ends]), np.concatenate([_centres(nodes, found.numbers), others])
+            links = Links(*contracted(ends, others), np.empty(0, dtype=bool))
             return self._both_ways(links._replace(changed=np.zeros(len(links.nodes), dtype=bool)), shards)
         nodes, others = rows.column("node").to_numpy(), rows.column("other").to_numpy()
         if round_number == _LARGE_STAR:
@@ -192,10 +211,11 @@ class MinHash(VisitingStep[MinHashConfig]):
         if round_number == _SMALL_STAR:
             return self._both_ways(small_star(nodes, others, rows.column("changed").to_numpy()), shards)
         if round_number == _STARS:
-            return _candidates(*labels(nodes, others))
+            return _candidates(*labels(nodes, others), shards)
         once = nodes > others
         leaf, smallest = contracted(nodes[once], others[once])
-        return _candidates(np.concatenate([leaf, np.unique(smallest)]), np.concatenate([smallest, np.unique(smallest)]))
+        centres = np.unique(smallest)
+        return _candidates(np.concatenate([leaf, centres]), np.concatenate([smallest, centres]), shards)
 
     def _both_ways(self, links: Links, shards: int) -> pa.Table:
         """Links as edges at both of their ends."""
@@ -211,13 +231,16 @@ class MinHash(VisitingStep[MinHashConfig]):
     def visit(self, round_number: int, rows: pa.Table, table: pa.Table, shard: int, shards: int) -> pa.Table:
         """The shard's candidates with what decides about them, partitioned by component."""
         rows = rows.sort_by("node")
+        of_history = rows.column("node").to_numpy() < 0
+        remembered = self._remembered(rows.filter(pa.array(of_history)), shards)
+        rows = rows.filter(pa.array(~of_history))
         components = rows.column("component").to_numpy()
         members = table.take(pa.array(rows.column("node").to_numpy() & _ROW))
         ids: list[bytes | None] = [None] * members.num_rows
         sets: list[UInt64Array | None] = [None] * members.num_rows
         if self.config.min_similarity is not None:
             ids, sets = self._sketches(members, components.tolist())
-        return pa.table(
+        own = pa.table(
             [
                 rows.column("component"),
                 pa.array(np.full(members.num_rows, shard, dtype=np.int32)),
@@ -226,10 +249,27 @@ class MinHash(VisitingStep[MinHashConfig]):
                 pc.utf8_length(members.column("text")).cast(pa.int64()),
                 pa.array(ids, pa.binary(16)),
                 pa.array(sets, pa.list_(pa.uint64())),
+                pa.nulls(members.num_rows, pa.string()),
                 pa.array(_partition_of(components, self.partitions(_CLUSTERS, shards))),
             ],
             schema=_MEMBER,
         )
+        return pa.concat_tables([own, remembered])
+
+    def _remembered(self, rows: pa.Table, shards: int) -> pa.Table:
+        """What stayed of the components of histories that are candidates, as members."""
+        found = survivors(self.past, self._survivors, rows.column("node").to_numpy())
+        at = pc.index_in(found.column("component"), rows.column("node").combine_chunks())
+        components = rows.column("component").take(at)
+        earlier = found.column(HISTORY).to_numpy() - len(self.past.histories)
+        partition = _partition_of(components.to_numpy(), self.partitions(_CLUSTERS, shards))
+        columns = {
+            **{name: found.column(name) for name in _MEMBER.names if name in found.column_names},
+            "component": components,
+            "shard": pa.array(earlier.astype(np.int32)),
+            PARTITION: pa.array(partition),
+        }
+        return pa.table([columns[name] for name in _MEMBER.names], schema=_MEMBER)
 
     def _sketches(
         self, members: pa.Table, components: Sequence[int]
@@ -251,39 +291,72 @@ class MinHash(VisitingStep[MinHashConfig]):
     def _decisions(self, rows: pa.Table) -> pa.Table:
         """Decisions for the members of the components of one partition."""
         components = rows.column("component").to_numpy()
-        members = rows.drop_columns(["shingles"])
+        members = rows.drop_columns(["shingles"]).append_column(
+            "snapshot", pc.min_element_wise(rows.column("shard"), 0)
+        )
+        first = [("snapshot", "ascending")]
         least = self.config.min_similarity
         if least is None:
-            ordered, survivor, sizes = groups.ranked(members, components, self.config.keep)
+            ordered, survivor, _ = groups.ranked(members, components, self.config.keep, first)
             similarity = pa.nulls(ordered.num_rows, pa.float64())
         else:
             names = rows.column("set_id").combine_chunks().dictionary_encode()
             members = members.append_column("set", names.indices.cast(pa.int64()))
-            ordered, _, sizes = groups.ranked(members, components, self.config.keep)
+            ordered, _, _ = groups.ranked(members, components, self.config.keep, first)
             starts = np.flatnonzero(np.diff(ordered.column("group").to_numpy(), prepend=-1))
             survivor, found = verified.assign(
                 np.append(starts, ordered.num_rows).astype(np.int64),
                 ordered.column("set").to_numpy(),
+                ordered.column("shard").to_numpy() < 0,
                 *_sets(rows, names.dictionary),
                 least,
                 self.config.max_canonical,
             )
             similarity = pa.array(found)
         ids = ordered.column("doc_id")
-        smallest = pa.table([ordered.column("group"), ids], names=["group", "doc_id"])
-        smallest = smallest.group_by("group").aggregate([("doc_id", "min")])
-        at = pc.index_in(ordered.column("group"), smallest.column("group").combine_chunks())
-        return pa.table(
+        shard = ordered.column("shard").to_numpy()
+        clusters = pa.table(
+            [
+                ordered.column("group"),
+                pc.coalesce(ordered.column("cluster_id"), ids),
+                pa.array((shard >= 0).astype(np.int64)),
+            ],
+            names=["group", "id", "own"],
+        )
+        clusters = clusters.group_by("group").aggregate([("id", "min"), ("own", "sum")])
+        at = pc.index_in(ordered.column("group"), clusters.column("group").combine_chunks())
+        twins = shard[survivor]
+        labels = self.past.labels(pa.chunked_array([pa.array(twins + len(self.past.histories), mask=twins >= 0)]))
+        decided = pa.table(
             [
                 ids,
-                smallest.column("doc_id_min").take(at),
-                pa.array(sizes, pa.int64()),
+                clusters.column("id_min").take(at),
+                clusters.column("own_sum").take(at),
                 ids.take(pa.array(survivor)),
                 similarity,
+                labels,
                 ordered.column("shard"),
             ],
             schema=_DECISION,
         )
+        return decided.filter(pa.array(shard >= 0))
+
+    def history_settings(self) -> dict[str, object]:
+        """All: they decide about keys, sets, and what stayed."""
+        return self.config.identity()
+
+    def remember(self, table: HistoryTable, outcome: Outcome) -> pa.Table:
+        """Buckets, what stayed of the components, and the components of histories that became one."""
+        remembered = Remembered(outcome, outcome.mapped.column("node").to_numpy() & _ROW)
+        if table.name == BUCKETS.name:
+            return remembered.buckets()
+        if table.name == LINKS.name:
+            return remembered.links(self.past)
+        rows, stayed = remembered.stayed()
+        sets: list[UInt64Array | None] = [None] * len(rows)
+        if self.config.min_similarity is not None:
+            _, sets = self._sketches(outcome.table.take(pa.array(rows)), range(len(rows)))
+        return stayed.append_column(table.schema.field("shingles"), pa.array(sets, pa.list_(pa.uint64())))
 
     def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
         """Removes the members that another replaces; `clusters` holds all members."""
@@ -295,7 +368,7 @@ class MinHash(VisitingStep[MinHashConfig]):
                 continue
             member = decided[doc_id]
             members.append(member)
-            if member["canonical"] != doc_id:
+            if member["canonical"] != doc_id or member["twin_history"] is not None:
                 verdicts.remove(
                     row,
                     "near_duplicate",
@@ -303,6 +376,7 @@ class MinHash(VisitingStep[MinHashConfig]):
                     threshold=self.config.min_similarity,
                     detail=member["cluster_id"],
                     twin=member["canonical"],
+                    twin_history=member["twin_history"],
                     text=table.column("text")[row].as_py(),
                 )
         return replace(verdicts.result(), clusters=documents.table_of(members, CLUSTER))
@@ -320,10 +394,10 @@ def _centres(nodes: Int64Array, numbers: Int64Array) -> Int64Array:
     return smallest[numbers]
 
 
-def _candidates(nodes: Int64Array, smallest: Int64Array) -> pa.Table:
-    """The nodes with their component, partitioned by shard."""
-    shards = (nodes >> _ROW_BITS).astype(np.int32)
-    return pa.table([pa.array(nodes), pa.array(smallest), pa.array(shards)], schema=_CANDIDATE)
+def _candidates(nodes: Int64Array, smallest: Int64Array, shards: int) -> pa.Table:
+    """The nodes with their component, partitioned by shard; those of a history spread over all shards."""
+    partition = np.where(nodes < 0, nodes % shards, nodes >> _ROW_BITS).astype(np.int32)
+    return pa.table([pa.array(nodes), pa.array(smallest), pa.array(partition)], schema=_CANDIDATE)
 
 
 def _sets(rows: pa.Table, names: pa.Array) -> verified.Sets:

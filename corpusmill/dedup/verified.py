@@ -68,13 +68,20 @@ def jaccard(hashes: UInt64Array, a: int, a_end: int, b: int, b_end: int) -> floa
 
 @numba.njit(cache=True, nogil=True)
 def assign(
-    clusters: Int64Array, sets: Int64Array, hashes: UInt64Array, offsets: Int64Array, least: float, most_canonical: int
+    clusters: Int64Array,
+    sets: Int64Array,
+    stays: npt.NDArray[np.bool_],
+    hashes: UInt64Array,
+    offsets: Int64Array,
+    least: float,
+    most_canonical: int,
 ) -> tuple[Int64Array, Float64Array]:
     """The canonical document of every member, and its similarity to it.
 
     Args:
         clusters: int64 (m + 1,), members of cluster c are clusters[c] .. clusters[c + 1] - 1, best first.
         sets: int64 (k,), number of the set of each member.
+        stays: bool (k,), members that are canonical whatever they are similar to.
         hashes, offsets: the sets, see Sets.
         least: least similarity to the canonical document, 0..1.
         most_canonical: canonical documents of one cluster; members that are left after so many stay, each its own.
@@ -95,7 +102,7 @@ def assign(
                 continue
             a, a_end = offsets[sets[i]], offsets[sets[i] + 1]
             for j in range(i + 1, clusters[c + 1]):
-                if canonical[j] >= 0:
+                if canonical[j] >= 0 or stays[j]:
                     continue
                 if sets[j] == sets[i]:
                     canonical[j] = i

@@ -24,8 +24,10 @@ def flattened(sets: list[set[int]]) -> tuple[Any, Any]:
     return np.concatenate([*arrays, np.empty(0, np.uint64)]), offsets
 
 
-def slow_assign(clusters: list[list[int]], sets: list[set[int]], least: float, most: int) -> list[tuple[int, float]]:
-    """By the definition: members (set numbers) of each cluster in order, lists and sets."""
+def slow_assign(
+    clusters: list[list[int]], sets: list[set[int]], stays: list[bool], least: float, most: int
+) -> list[tuple[int, float]]:
+    """By the definition: members (set numbers) of each cluster in order, lists and sets; what `stays` never goes."""
     found: list[tuple[int, float]] = []
     for members in clusters:
         base = len(found)
@@ -41,7 +43,7 @@ def slow_assign(clusters: list[list[int]], sets: list[set[int]], least: float, m
             for j in range(i + 1, len(members)):
                 b = members[j]
                 similarity = len(sets[a] & sets[b]) / len(sets[a] | sets[b])
-                if found[base + j][0] < 0 and similarity >= least:
+                if found[base + j][0] < 0 and not stays[base + j] and similarity >= least:
                     found[base + j] = (base + i, similarity)
     return found
 
@@ -58,8 +60,9 @@ def test_members_are_assigned_as_the_definition_says(
     clusters = data.draw(st.lists(st.lists(member, min_size=1, max_size=8), min_size=1, max_size=3))
     starts = np.append(0, np.cumsum([len(c) for c in clusters])).astype(np.int64)
     flat = np.array([m for c in clusters for m in c], dtype=np.int64)
-    canonical, similarity = verified.assign(starts, flat, *flattened(sets), least, most)
-    expected = slow_assign(clusters, sets, least, most)
+    stays = np.array(data.draw(st.lists(st.booleans(), min_size=len(flat), max_size=len(flat))), dtype=np.bool_)
+    canonical, similarity = verified.assign(starts, flat, stays, *flattened(sets), least, most)
+    expected = slow_assign(clusters, sets, stays.tolist(), least, most)
     assert canonical.tolist() == [e[0] for e in expected]
     assert similarity.tolist() == pytest.approx([e[1] for e in expected])
 
