@@ -206,3 +206,15 @@ def test_of_many_that_stayed_only_those_are_kept_that_can_be_compared(tmp_path: 
     past = history.named([str(tmp_path / "0")], MinHash(config))
     (entry,) = past.histories[0].manifest.tables["survivors"]
     assert entry.rows == 4
+
+
+def test_components_that_a_later_snapshot_joined_are_one(tmp_path: Path) -> None:
+    """The last documents meet a component that is apart from that of their twin, but for the second snapshot."""
+    drawn = [["j l", "k i c", "i a k b f h", "a c"], ["f b g h l k", "h b l i k", "d f i h e"], ["j f", "j f"]]
+    crawls = [[document(10 * n + m, text) for m, text in enumerate(texts)] for n, texts in enumerate(drawn)]
+    config = MinHashConfig(bands=3, rows=1, ngram=1, min_similarity=0.3)
+    gone, _ = incremental(tmp_path / "all", config, crawls, 1)
+    assert gone == by_definition(config, crawls)[0]
+    assert {twin for twin, _, _ in gone[2].values()} == {"a.warc.gz:000"}
+    gone, _ = incremental(tmp_path / "without", config, [crawls[0], [], crawls[2]], 1)
+    assert "a.warc.gz:000" not in {twin for twin, _, _ in gone[2].values()}
