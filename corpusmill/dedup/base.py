@@ -62,7 +62,8 @@ class CorpusStep(ABC, Generic[ConfigT]):
     name: key in the recipe and folder in the run.
     version: raised whenever the same input and config would give another result; part of the fingerprint.
     packages: distributions whose version decides results; it is part of the fingerprint too.
-    columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
+    columns: the document columns that `map` reads (doc_id included); the engine reads no others for it. It knows
+        groups.QUALITY too, the score of the classifier.
     rounds: number of reduces and visits; the last one partitions its rows by shard number.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
     """
@@ -71,7 +72,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
     version: ClassVar[int]
     Config: ClassVar[type[CorpusStepConfig]]
     packages: ClassVar[tuple[str, ...]] = ()
-    columns: ClassVar[tuple[str, ...]]
+    columns: tuple[str, ...]
     rounds: int
     branches: Mapping[int, tuple[int, ...]] = MappingProxyType({})
     most_turns: ClassVar[int] = 100

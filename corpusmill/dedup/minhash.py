@@ -69,6 +69,7 @@ _MEMBER = pa.schema(
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("fetched_at", pa.timestamp("us", tz="UTC")),
         pa.field("characters", pa.int64(), nullable=False),  # code points of the text
+        pa.field(groups.QUALITY, pa.float64()),  # null where it is unknown or not asked for
         pa.field("set_id", pa.binary(16)),  # content_hash of the sketch; null without verification
         # Only in the first row of a set in a shard's rows for a component: copies are cheap, however many.
         pa.field("shingles", pa.list_(pa.uint64())),
@@ -103,15 +104,15 @@ class MinHashConfig(CorpusStepConfig):
         description="documents of one component that others are compared with; what is left after so many stays",
     )
     max_edges: int = Field(
-        20_000_000,
+        10_000_000,
         ge=0,
-        description="edges of which the components are found in one task, some 100 bytes each; more are exchanged"
+        description="edges of which the components are found in one task, some 150 bytes each; more are exchanged"
         " (large-star, small-star); never changes results",
     )
-    keep: Literal["longest", "latest", "first"] = Field(
+    keep: Literal["longest", "latest", "first", "best"] = Field(
         "longest",
-        description="survivor of a cluster: longest text (then latest), latest or first fetched_at (unknown last);"
-        " the smallest doc_id decides ties",
+        description="survivor of a cluster: longest text (then latest), latest or first fetched_at (unknown last), best"
+        " quality_score (unknown last, then longest); the smallest doc_id decides ties",
     )
 
 
@@ -125,7 +126,7 @@ class MinHash(VisitingStep[MinHashConfig]):
     version = 3
     packages = words.PACKAGES
     Config = MinHashConfig
-    columns = ("doc_id", "fetched_at", "language", "text")
+    columns: tuple[str, ...] = ("doc_id", "fetched_at", "language", "text")
 
     rounds = _END
     visits = frozenset({_MEMBERS})
@@ -136,6 +137,8 @@ class MinHash(VisitingStep[MinHashConfig]):
     def __init__(self, config: MinHashConfig) -> None:
         super().__init__(config)
         self._permutations = signatures.permutations(config.bands * config.rows, config.seed)
+        if config.keep == "best":
+            self.columns = (*self.columns, groups.QUALITY)
 
     def partitions(self, round_number: int, shards: int) -> int:
         """All edges go to one task where they fit it."""
@@ -223,6 +226,7 @@ class MinHash(VisitingStep[MinHashConfig]):
                 members.column("doc_id"),
                 members.column("fetched_at"),
                 pc.utf8_length(members.column("text")).cast(pa.int64()),
+                members.column(groups.QUALITY) if groups.QUALITY in self.columns else pa.nulls(len(ids), pa.float64()),
                 pa.array(ids, pa.binary(16)),
                 pa.array(sets, pa.list_(pa.uint64())),
                 pa.array(_partition_of(components, self.partitions(_CLUSTERS, shards))),

@@ -12,8 +12,8 @@ import pytest
 from dedup_tables import document, tables
 from looping_steps import Endless, Peel, peeled
 
-from corpusmill.core.artifacts import Counts, StageFolder
-from corpusmill.core.documents import REMOVAL, table_of
+from corpusmill.core.artifacts import Counts, StageFolder, Tally
+from corpusmill.core.documents import QUARANTINE, REMOVAL, scores_schema, table_of
 from corpusmill.core.errors import InternalError
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain, Step
@@ -167,3 +167,27 @@ def test_components_in_one_task_or_by_stars_give_the_same_bytes_after_any_kill(t
         assert {p: d for p, d in found.items() if not p.endswith("minhash/manifest.json")} == {
             p: d for p, d in expected.items() if not p.endswith("minhash/manifest.json")
         }, "the manifest holds the config, max_edges too"
+
+
+def test_the_best_is_what_the_classifier_scored_best(tmp_path: Path) -> None:
+    text = " ".join(f"word{i}" for i in range(100))
+    chain = run_of(tmp_path, "minhash", 2, 2, [text, text + "!", text, text + "!!", "other words"], keep="best")
+    classifier = Step("classifier", False, {"model": "m.bin", "threshold": 0.0}, "classifier", False)
+    chain = Chain(chain.run, (chain.steps[0], classifier, chain.steps[1]), chain.shards)
+    scores = {"a.warc.gz:000": 0.25, "a.warc.gz:001": float("nan"), "a.warc.gz:002": 0.75, "a.warc.gz:003": 0.5}
+    for shard in chain.shards:
+        table = chain.kept(0, shard.name, ["doc_id", "language"])
+        rows = [
+            {**row, "characters": 1, "has_model": 1.0, "classifier_score": scores.get(row["doc_id"], 0.0)}
+            for row in reversed(table.to_pylist())
+        ]
+        made = {
+            "removed": table_of([], REMOVAL),
+            "scores": table_of(rows, scores_schema(("has_model", "classifier_score"))),
+        }
+        counts = Counts(into=Tally(documents=len(rows)), kept=Tally(documents=len(rows)))
+        quarantine = table_of([], QUARANTINE)
+        chain.folder(1).commit(shard.name, chain.fingerprint(1, shard), {**made, "quarantine": quarantine}, counts)
+    Refinery(chain, InProcess(), EventLog(chain.run), ErrorBudget(), {}).run(2, 3)  # type: ignore[arg-type]
+    kept = [i for s in chain.shards for i in chain.kept(2, s.name, ["doc_id"]).column("doc_id").to_pylist()]
+    assert sorted(kept) == ["a.warc.gz:002", "a.warc.gz:004"]
