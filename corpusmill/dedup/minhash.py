@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ from corpusmill.core.hashing import Int64Array, UInt64Array
 from corpusmill.core.normalise import folds, normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
-from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
+from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep, with_remarks
 from corpusmill.dedup.components import contracted
 from corpusmill.dedup.stars import Bools, Links, labels, large_star, small_star
 
@@ -82,13 +82,35 @@ _ROW_BITS: Final = 32
 _ROW: Final = (1 << _ROW_BITS) - 1
 
 # Rounds. A star is an edge to a smaller node of the component.
-_BUCKETS, _LARGE_STAR, _SMALL_STAR, _STARS, _ALL_EDGES, _MEMBERS, _CLUSTERS, _END = range(8)
+BUCKETS, _LARGE_STAR, _SMALL_STAR, _STARS, _ALL_EDGES, _MEMBERS, _CLUSTERS, _END = range(8)
+
+
+LARGEST_BUCKETS: Final = 50  # remarks of a task about its buckets
+_EXAMPLES: Final = 3  # documents of each
+
+
+class Bucket(NamedTuple):
+    """A bucket that is worth a remark. key: 32 hexadecimal digits. documents: its size. nodes: its first documents."""
+
+    key: str
+    documents: int
+    nodes: Sequence[int]
+
+
+def node_of(node: int) -> tuple[int, int]:
+    """Shard and row of a document."""
+    return node >> _ROW_BITS, node & _ROW
 
 
 class MinHashConfig(CorpusStepConfig):
     """Config of `MinHash`."""
 
-    neutral: ClassVar[frozenset[str]] = CorpusStepConfig.neutral | {"max_edges"}
+    neutral: ClassVar[frozenset[str]] = CorpusStepConfig.neutral | {
+        "max_edges",
+        "large_bucket",
+        "large_cluster",
+        "max_source_loss",
+    }
 
     bands: int = Field(14, ge=1, le=10_000, description="buckets a document; one in common makes a pair")
     rows: int = Field(8, ge=1, le=1_000, description="minima that must agree in a bucket")
@@ -108,6 +130,11 @@ class MinHashConfig(CorpusStepConfig):
         ge=0,
         description="edges of which the components are found in one task, some 150 bytes each; more are exchanged"
         " (large-star, small-star); never changes results",
+    )
+    large_bucket: int = Field(100_000, ge=2, description="documents of a bucket above which it is warned of")
+    large_cluster: int = Field(100_000, ge=2, description="documents of a cluster above which it is warned of")
+    max_source_loss: float = Field(
+        0.8, ge=0, le=1, description="share of a domain's documents that may go as near-duplicates without a warning"
     )
     keep: Literal["longest", "latest", "first", "best"] = Field(
         "longest",
@@ -131,7 +158,7 @@ class MinHash(VisitingStep[MinHashConfig]):
     rounds = _END
     visits = frozenset({_MEMBERS})
     branches = MappingProxyType(
-        {_BUCKETS: (_LARGE_STAR, _ALL_EDGES), _SMALL_STAR: (_LARGE_STAR, _STARS), _STARS: (_MEMBERS,)}
+        {BUCKETS: (_LARGE_STAR, _ALL_EDGES), _SMALL_STAR: (_LARGE_STAR, _STARS), _STARS: (_MEMBERS,)}
     )
 
     def __init__(self, config: MinHashConfig) -> None:
@@ -146,11 +173,11 @@ class MinHash(VisitingStep[MinHashConfig]):
 
     def report(self, round_number: int, rows: pa.Table) -> int:
         """Edges of the buckets; after small-star the edges that changed."""
-        return rows.num_rows // 2 if round_number == _BUCKETS else int(pc.sum(rows.column("changed")).as_py() or 0)
+        return rows.num_rows // 2 if round_number == BUCKETS else int(pc.sum(rows.column("changed")).as_py() or 0)
 
     def following(self, round_number: int, turn: int, reported: int) -> int:
         """One task for all edges if they fit, else the stars, until none changes."""
-        if round_number == _BUCKETS:
+        if round_number == BUCKETS:
             return _ALL_EDGES if reported <= self.config.max_edges else _LARGE_STAR
         return _LARGE_STAR if reported else _STARS
 
@@ -175,18 +202,21 @@ class MinHash(VisitingStep[MinHashConfig]):
                 high[row], low[row] = signatures.band_keys(values, config.bands, config.rows)
         nodes = np.repeat(np.flatnonzero(has_words) | (shard << _ROW_BITS), config.bands)
         high, low = high[has_words].ravel(), low[has_words].ravel()
-        partition = groups.partition_of(high, self.partitions(_BUCKETS, shards))
+        partition = groups.partition_of(high, self.partitions(BUCKETS, shards))
         return pa.table([pa.array(c) for c in (high, low, nodes, partition)], schema=_BAND)
 
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
         """Buckets to edges, edges to components, components to decisions."""
         if round_number == _CLUSTERS:
             return self._decisions(rows)
-        if round_number == _BUCKETS:
-            found = groups.repeated(*groups.key_columns(rows))
-            nodes = rows.column("node").take(pa.array(found.rows)).to_numpy()
+        if round_number == BUCKETS:
+            high, low = groups.key_columns(rows)
+            found = groups.repeated(high, low)
+            nodes = rows.column("node").to_numpy()[found.rows]
+            remarks = _largest(high[found.rows], low[found.rows], nodes, found.numbers)
             links = Links(*contracted(nodes, _centres(nodes, found.numbers)), np.empty(0, dtype=bool))
-            return self._both_ways(links._replace(changed=np.zeros(len(links.nodes), dtype=bool)), shards)
+            edges = self._both_ways(links._replace(changed=np.zeros(len(links.nodes), dtype=bool)), shards)
+            return with_remarks(edges, [bucket._asdict() for bucket in remarks])
         nodes, others = rows.column("node").to_numpy(), rows.column("other").to_numpy()
         if round_number == _LARGE_STAR:
             links = large_star(nodes, others)
@@ -323,6 +353,21 @@ def _centres(nodes: Int64Array, numbers: Int64Array) -> Int64Array:
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     smallest = np.minimum.reduceat(nodes, starts) if len(starts) else nodes
     return smallest[numbers]
+
+
+def _largest(high: UInt64Array, low: UInt64Array, nodes: Int64Array, numbers: Int64Array) -> list[Bucket]:
+    """The largest buckets, of equal ones those with the smallest key."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    sizes = np.diff(starts, append=len(numbers))
+    largest = np.lexsort((low[starts], high[starts], -sizes))[:LARGEST_BUCKETS]
+    return [
+        Bucket(
+            f"{high[start]:016x}{low[start]:016x}",
+            int(size),
+            np.partition(nodes[start : start + size], min(_EXAMPLES, size) - 1)[:_EXAMPLES].tolist(),
+        )
+        for start, size in zip(starts[largest], sizes[largest], strict=True)
+    ]
 
 
 def _candidates(nodes: Int64Array, smallest: Int64Array) -> pa.Table:
