@@ -1,8 +1,8 @@
 """Near-duplicates by MinHash and locality-sensitive hashing (RefinedWeb s3.3, G.3.1; defaults of FineWeb).
 
 1. The set of word n-grams (n = 5) of the normalised text. [DEVIATION] RefinedWeb takes GPT-2 tokens: words do not
-   depend on a tokenizer made for English, and FineWeb and Lee et al. use them too. Japanese words are morphemes, in
-   other languages without spaces every letter is a word (core/words.py).
+   depend on a tokenizer made for English, and FineWeb and Lee et al. use them too. Japanese words are morphemes; other
+   languages without spaces have no words here (core/words.py), and their n-grams are of n = 8 letters.
 2. bands * rows minima under affine maps; documents that agree in all rows of one band meet in its bucket.
    14 bands of 8 rows: 77 % of pairs at Jaccard 0.75, 92 % at 0.80. RefinedWeb: 450 bands of 20 rows, 76 % and 99.5 %.
 3. Connected components over all buckets, in one task (dedup/components.py) or, where the edges do not fit it, in many
@@ -12,7 +12,7 @@
    replaces it; those that are not make groups of their own or stay. `min_similarity: null` is RefinedWeb's way: what
    shares a bucket is taken for a near-duplicate, and chains of pairs are one cluster.
 
-Documents of fewer than n words have one shingle, all their words: only documents of the same normalised words meet.
+Documents of fewer than n words or letters have one shingle, all of them: they meet only where all are the same.
 Documents without words (digits and letters are words, emoji and punctuation are not) have no shingle and are kept.
 """
 
@@ -33,7 +33,7 @@ from pydantic import Field
 from corpusmill.core import documents, words
 from corpusmill.core.documents import utf8
 from corpusmill.core.hashing import Int64Array, UInt64Array
-from corpusmill.core.normalise import folds, normalised_words
+from corpusmill.core.normalise import folds, normalised_letters, normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
 from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep, with_remarks
@@ -114,7 +114,11 @@ class MinHashConfig(CorpusStepConfig):
 
     bands: int = Field(14, ge=1, le=10_000, description="buckets a document; one in common makes a pair")
     rows: int = Field(8, ge=1, le=1_000, description="minima that must agree in a bucket")
-    ngram: int = Field(5, ge=1, le=100, description="words a shingle")
+    ngram: int = Field(5, ge=1, le=100, description="words a shingle, in languages that write spaces and in Japanese")
+    character_ngram: int = Field(
+        8, ge=1, le=100, description="normalised letters a shingle in the other languages; 8 are 5 Japanese words"
+    )
+    japanese: Literal["words", "characters"] = Field("words", description="what Japanese shingles are made of")
     seed: int = Field(0, ge=0, description="seed of the permutations")
     min_similarity: Annotated[float, Field(ge=0, le=1)] | None = Field(
         0.7,
@@ -194,8 +198,7 @@ class MinHash(VisitingStep[MinHashConfig]):
             *utf8(texts), in_kernel, folds(), config.ngram, *self._permutations, config.bands, config.rows
         )
         for row in np.flatnonzero(~spaced).tolist():
-            units = normalised_words(texts[row].as_py(), table.column("language")[row].as_py())
-            shingles = signatures.shingles(units.hashes, config.ngram)
+            shingles = self._shingles(texts[row].as_py(), table.column("language")[row].as_py())
             if len(shingles):
                 has_words[row] = True
                 values = signatures.signature(shingles, *self._permutations)
@@ -204,6 +207,13 @@ class MinHash(VisitingStep[MinHashConfig]):
         high, low = high[has_words].ravel(), low[has_words].ravel()
         partition = groups.partition_of(high, self.partitions(BUCKETS, shards))
         return pa.table([pa.array(c) for c in (high, low, nodes, partition)], schema=_BAND)
+
+    def _shingles(self, text: str, language: str) -> UInt64Array:
+        """Hashes of the shingles of a text, in order, with repeats."""
+        in_words = words.writes_spaces(language) or (language == "ja" and self.config.japanese == "words")
+        if in_words:
+            return signatures.shingles(normalised_words(text, language).hashes, self.config.ngram)
+        return signatures.shingles(normalised_letters(text).hashes, self.config.character_ngram)
 
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
         """Buckets to edges, edges to components, components to decisions."""
@@ -273,8 +283,7 @@ class MinHash(VisitingStep[MinHashConfig]):
         shipped: set[tuple[int, bytes]] = set()
         texts, languages = members.column("text"), members.column("language")
         for row, component in enumerate(components):
-            units = normalised_words(texts[row].as_py(), languages[row].as_py())
-            shingles = verified.sketch(signatures.shingles(units.hashes, self.config.ngram))
+            shingles = verified.sketch(self._shingles(texts[row].as_py(), languages[row].as_py()))
             name = hashlib.blake2b(shingles.tobytes(), digest_size=16).digest()
             ids.append(name)
             sets.append(None if (component, name) in shipped else shingles)
