@@ -22,6 +22,7 @@ of partitions: memory is what it bounds.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -35,6 +36,7 @@ from corpusmill.core.verdicts import StageResult
 from corpusmill.dedup.history import NO_PAST, HistoryTable, Outcome, Past
 
 PARTITION = "partition"  # int32 column that every exchanged table carries
+_REMARKS = b"remarks"
 _LEAST_PARTITIONS, _MOST_PARTITIONS = 16, 4096
 _SHARDS_A_PARTITION = 64  # keys of so many shards are some 100 MB in memory
 
@@ -63,7 +65,8 @@ class CorpusStep(ABC, Generic[ConfigT]):
     name: key in the recipe and folder in the run.
     version: raised whenever the same input and config would give another result; part of the fingerprint.
     packages: distributions whose version decides results; it is part of the fingerprint too.
-    columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
+    columns: the document columns that `map` reads (doc_id included); the engine reads no others for it. It knows
+        groups.QUALITY too, the score of the classifier.
     rounds: number of reduces and visits; the last one partitions its rows by shard number.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
     history_tables: what it commits for later snapshots (dedup/history.py), by `remember`; none: it has no history.
@@ -74,7 +77,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
     version: ClassVar[int]
     Config: ClassVar[type[CorpusStepConfig]]
     packages: ClassVar[tuple[str, ...]] = ()
-    columns: ClassVar[tuple[str, ...]]
+    columns: tuple[str, ...]
     rounds: int
     branches: Mapping[int, tuple[int, ...]] = MappingProxyType({})
     most_turns: ClassVar[int] = 100
@@ -160,6 +163,17 @@ class VisitingStep(CorpusStep[ConfigT]):
     def revised(self, table: pa.Table, lasting: pa.Table) -> pa.Table:
         """The documents of a shard after `lasting`, its rows of all turns of that round so far, oldest first."""
         return table
+
+
+def with_remarks(rows: pa.Table, remarks: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows of a task with remarks about them: few and small JSON objects that reports read at the end of a step."""
+    return rows.replace_schema_metadata({_REMARKS: json.dumps(remarks)})
+
+
+def remarks_of(rows: pa.Table) -> list[dict[str, Any]]:
+    """The remarks about the rows of a task."""
+    found: list[dict[str, Any]] = json.loads((rows.schema.metadata or {}).get(_REMARKS, "[]"))
+    return found
 
 
 class Turn(NamedTuple):

@@ -23,7 +23,7 @@ from corpusmill.dedup import groups
 from corpusmill.dedup.history import HistoryTable, Outcome, Past
 
 _COMPONENT = pa.field("component", pa.int64(), nullable=False)
-BUCKETS = HistoryTable("buckets", pa.schema([*groups.KEY_FIELDS, _COMPONENT]), documents_a_part=1 << 18)
+BUCKET_KEYS = HistoryTable("buckets", pa.schema([*groups.KEY_FIELDS, _COMPONENT]), documents_a_part=1 << 18)
 LINKS = HistoryTable(
     "links",
     pa.schema([*groups.KEY_FIELDS, _COMPONENT, pa.field("other", pa.int64(), nullable=False)]),
@@ -38,6 +38,7 @@ _SURVIVOR = pa.schema(
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("fetched_at", pa.timestamp("us", tz="UTC")),
         pa.field("characters", pa.int64(), nullable=False),
+        pa.field(groups.QUALITY, pa.float64()),  # null where it is unknown or not asked for
         pa.field("shingles", pa.list_(pa.uint64())),  # null without verification
     ]
 )
@@ -68,7 +69,7 @@ def _keys(nodes: Int64Array) -> tuple[UInt64Array, UInt64Array]:
 
 def components_of_buckets(past: Past, rows: pa.Table) -> pa.Table:
     """A row for every bucket of `rows` (keys, node) that a history has too, with its component there as node."""
-    known = past.matching(BUCKETS, *groups.key_columns(rows))
+    known = past.matching(BUCKET_KEYS, *groups.key_columns(rows))
     return pa.table([*known.columns[:2], known.column("component")], schema=rows.schema)
 
 
@@ -109,13 +110,13 @@ class Remembered:
         self._components = component_nodes(self._names)
 
     def buckets(self) -> pa.Table:
-        """Rows of BUCKETS."""
+        """Rows of BUCKET_KEYS."""
         keys = self._outcome.mapped.select([groups.KEY_HIGH, groups.KEY_LOW])
-        return pa.table([*keys.columns, pa.array(self._components[self._rows])], schema=BUCKETS.schema)
+        return pa.table([*keys.columns, pa.array(self._components[self._rows])], schema=BUCKET_KEYS.schema)
 
     def links(self, past: Past) -> pa.Table:
         """Rows of LINKS."""
-        known = past.matching(BUCKETS, *groups.key_columns(self._outcome.mapped))
+        known = past.matching(BUCKET_KEYS, *groups.key_columns(self._outcome.mapped))
         order = np.lexsort(tuple(reversed(groups.key_columns(self._outcome.mapped))))
         high, low = (key[order] for key in groups.key_columns(self._outcome.mapped))
         at = groups.first_positions(high, low, *groups.key_columns(known))
@@ -132,6 +133,7 @@ class Remembered:
         rows = rows[~gone[rows]]
         members = table.take(pa.array(rows))
         components = self._components[rows]
+        quality = members.column(groups.QUALITY) if groups.QUALITY in members.column_names else pa.nulls(len(rows))
         columns = [
             *(pa.array(key) for key in _keys(components)),
             pa.array(components),
@@ -139,5 +141,6 @@ class Remembered:
             members.column("doc_id"),
             members.column("fetched_at"),
             pc.utf8_length(members.column("text")).cast(pa.int64()),
+            quality,
         ]
         return rows, pa.table(columns, schema=pa.schema(list(_SURVIVOR)[:-1]))

@@ -18,7 +18,7 @@ from corpusmill.dedup.base import MAP, PARTITION
 from corpusmill.dedup.history import HistoryTable, Manifest, Outcome
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain
-from corpusmill.pipeline.corpus_tasks import exchange_fingerprint
+from corpusmill.pipeline.corpus_tasks import documents_of, exchange_fingerprint
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _remember(job: HistoryJob) -> None:
     shard = chain.shards[job.number].name
     step = chain.corpus_step(index)
     fingerprint = exchange_fingerprint(chain, index)
-    table = chain.kept(index - 1, shard, step.columns)
+    table = documents_of(chain, index, step.columns, chain.shards[job.number])
     mapped = exchange.path(chain.folder(index), MAP, shard)
     if exchange.is_written(mapped, fingerprint):
         rows = exchange.read([mapped], None)

@@ -10,7 +10,8 @@ from corpusmill.core.artifacts import Counts, FileEntry, ShardManifest
 from corpusmill.core.errors import ErrorBudgetExceeded, InternalError
 from corpusmill.dedup import history
 from corpusmill.dedup.base import MAP, Turn, next_turn
-from corpusmill.pipeline import exchange, history_tasks
+from corpusmill.dedup.minhash import MinHash
+from corpusmill.pipeline import exchange, history_tasks, near_duplicates
 from corpusmill.pipeline.alarms import Expected, alarms
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_paths, run_corpus_job
@@ -118,6 +119,8 @@ class Refinery:
             jobs = [CorpusJob(chain, index, None, tuple(done), n) for n in stale]
             self._corpus(f"{name}: apply", jobs)
         self._remember(index)
+        if name == MinHash.name:
+            near_duplicates.write_report(chain, index, self.engine)
         self._finish(index)
         exchange.drop(chain.folder(index))
 
