@@ -22,10 +22,11 @@ of partitions: memory is what it bounds.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,18 +35,24 @@ from corpusmill.core.errors import InternalError
 from corpusmill.core.verdicts import StageResult
 
 PARTITION = "partition"  # int32 column that every exchanged table carries
+_REMARKS = b"remarks"
+_LEAST_PARTITIONS, _MOST_PARTITIONS = 16, 4096
+_SHARDS_A_PARTITION = 64  # keys of so many shards are some 100 MB in memory
 
 
 class CorpusStepConfig(BaseModel):
     """Base of every corpus step's config: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    neutral: ClassVar[frozenset[str]] = frozenset({"partitions"})  # keys that never change results
 
-    partitions: int = Field(16, ge=1, le=4096, description="key partitions of an exchange; never changes results")
+    partitions: Annotated[int, Field(ge=1, le=_MOST_PARTITIONS)] | None = Field(
+        None, description="key partitions of an exchange; null: one for 64 shards, at least 16; never changes results"
+    )
 
     def identity(self) -> dict[str, object]:
-        """The settings that decide results: all but `partitions`."""
-        return self.model_dump(mode="json", exclude={"partitions"})
+        """The settings that decide results: all but those in `neutral`."""
+        return self.model_dump(mode="json", exclude=set(self.neutral))
 
 
 ConfigT = TypeVar("ConfigT", bound=CorpusStepConfig)
@@ -57,7 +64,8 @@ class CorpusStep(ABC, Generic[ConfigT]):
     name: key in the recipe and folder in the run.
     version: raised whenever the same input and config would give another result; part of the fingerprint.
     packages: distributions whose version decides results; it is part of the fingerprint too.
-    columns: the document columns that `map` reads (doc_id included); the engine reads no others for it.
+    columns: the document columns that `map` reads (doc_id included); the engine reads no others for it. It knows
+        groups.QUALITY too, the score of the classifier.
     rounds: number of reduces and visits; the last one partitions its rows by shard number.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
     """
@@ -66,7 +74,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
     version: ClassVar[int]
     Config: ClassVar[type[CorpusStepConfig]]
     packages: ClassVar[tuple[str, ...]] = ()
-    columns: ClassVar[tuple[str, ...]]
+    columns: tuple[str, ...]
     rounds: int
     branches: Mapping[int, tuple[int, ...]] = MappingProxyType({})
     most_turns: ClassVar[int] = 100
@@ -84,12 +92,16 @@ class CorpusStep(ABC, Generic[ConfigT]):
 
         The task of a round with one reads all rows, whatever partition they name.
         """
-        return shards if round_number == self.rounds else self.config.partitions
+        if round_number == self.rounds:
+            return shards
+        return self.config.partitions or min(
+            max(_LEAST_PARTITIONS, -(-shards // _SHARDS_A_PARTITION)), _MOST_PARTITIONS
+        )
 
     def report(self, round_number: int, rows: pa.Table) -> int:
         """The number that a task reports which wrote `rows` (with `partition`) in round `round_number`; their number.
 
-        Asked only of rounds in `branches`.
+        Asked only where more than one round may follow.
         """
         return int(rows.num_rows)
 
@@ -141,6 +153,17 @@ class VisitingStep(CorpusStep[ConfigT]):
     def revised(self, table: pa.Table, lasting: pa.Table) -> pa.Table:
         """The documents of a shard after `lasting`, its rows of all turns of that round so far, oldest first."""
         return table
+
+
+def with_remarks(rows: pa.Table, remarks: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows of a task with remarks about them: few and small JSON objects that reports read at the end of a step."""
+    return rows.replace_schema_metadata({_REMARKS: json.dumps(remarks)})
+
+
+def remarks_of(rows: pa.Table) -> list[dict[str, Any]]:
+    """The remarks about the rows of a task."""
+    found: list[dict[str, Any]] = json.loads((rows.schema.metadata or {}).get(_REMARKS, "[]"))
+    return found
 
 
 class Turn(NamedTuple):

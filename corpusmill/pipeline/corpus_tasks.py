@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpusmill.core import artifacts
 from corpusmill.core.artifacts import Counts
+from corpusmill.dedup import groups
 from corpusmill.dedup.base import (
     MAP,
     Turn,
@@ -22,6 +24,9 @@ from corpusmill.dedup.base import (
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain, corpus_step
 from corpusmill.pipeline.document_tasks import Done, tally
+from corpusmill.pipeline.inputs import Shard
+from corpusmill.pipeline.scores import read as read_scores
+from corpusmill.stages.classifier import CLASSIFIER_SCORE, ClassifierStage
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def run_corpus_job(job: CorpusJob) -> Done | float:
         return _apply(job, started)
 
     def documents(shard: int) -> pa.Table:
-        table = chain.kept(index - 1, chain.shards[shard].name, step.columns)
+        table = _documents(chain, index, step.columns, chain.shards[shard])
         lasting = lasting_turns(step, job.done)
         if not lasting:
             return table
@@ -95,10 +100,22 @@ def run_corpus_job(job: CorpusJob) -> Done | float:
         alone = step.partitions(job.turn.round, shards) == 1
         rows = exchange.read(output_paths(chain, index, job.done[-1:]), None if alone else job.number)
         rows = next_rows(step, job.turn.round, rows, documents, job.number, shards)
-    partitions = max(step.partitions(following, shards) for following in successors(step, job.turn.round))
-    reported = step.report(job.turn.round, rows) if job.turn.round in step.branches else 0
+    following = successors(step, job.turn.round)
+    partitions = max(step.partitions(round_number, shards) for round_number in following)
+    reported = step.report(job.turn.round, rows) if len(following) > 1 else 0
     exchange.write(output_path(job), rows, partitions, exchange_fingerprint(chain, index), reported)
     return time.perf_counter() - started
+
+
+def _documents(chain: Chain, index: int, columns: Sequence[str], shard: Shard) -> pa.Table:
+    """The documents of a shard as they enter step `index`; groups.QUALITY is what the classifier stored."""
+    table = chain.kept(index - 1, shard.name, [name for name in columns if name != groups.QUALITY])
+    if groups.QUALITY in columns:
+        scores = read_scores(chain, chain.index(ClassifierStage.name), shard, ["doc_id", CLASSIFIER_SCORE])
+        at = pc.index_in(table.column("doc_id"), scores.column("doc_id").combine_chunks())
+        values = pa.array(scores.column(CLASSIFIER_SCORE).to_numpy(), from_pandas=True)  # NaN, no model, is null
+        table = table.append_column(groups.QUALITY, values.take(at.combine_chunks()))
+    return table.select(list(columns))
 
 
 def _apply(job: CorpusJob, started: float) -> Done:

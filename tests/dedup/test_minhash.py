@@ -100,13 +100,38 @@ def test_languages_without_spaces(language: str) -> None:
     assert set(clusters(rows)) == {doc_id(0), doc_id(2)}
 
 
+def test_shingles_of_letters() -> None:
+    """One word of 13 is replaced; n-grams of n letters lose about n + 1 of the sets, whatever the segmentation."""
+    text = "".join(chr(0x4E00 + 37 * i % 5000) for i in range(400))
+    rows = [document(1, text, language="zh"), document(2, text[:200] + "編集" + text[202:], language="zh")]
+    for n, similarity in ((5, (396 - 6) / (396 + 6)), (8, (393 - 9) / (393 + 9)), (40, (361 - 41) / (361 + 41))):
+        (result,) = run_step(MinHash(MinHashConfig(character_ngram=n, ngram=3)), tables(rows))
+        assert result.removed.column("value").to_pylist() == [pytest.approx(similarity)]
+
+
+def test_japanese_in_words_or_characters() -> None:
+    text = "東京都は日本の首都である。人口は千四百万人を超え、世界最大の都市圏の中心をなす。" * 2
+    edited = text.replace("日本の首都", "ある国の古都")
+    rows = [document(1, text, language="ja"), document(2, edited, language="ja")]
+    values = []
+    for config in ({}, {"ngram": 4}, {"character_ngram": 4}):
+        for japanese in ("words", "characters"):
+            (result,) = run_step(
+                MinHash(MinHashConfig(japanese=japanese, min_similarity=0.1, bands=99, rows=1, **config)), tables(rows)
+            )
+            values.append(result.removed.column("value").to_pylist()[0])
+    words_5, letters_8, words_4, same_8, same_5, letters_4 = values
+    assert (words_5, letters_8) == (same_5, same_8)
+    assert len({words_5, letters_8, words_4, letters_4}) == 4
+
+
 def test_a_thousand_copies_make_a_star() -> None:
     """Edges grow with the bucket, not with its square."""
     rows = [document(n, "one short notice of six words") for n in range(1000)]
     step = MinHash(MinHashConfig(partitions=1, bands=2))
     (table,) = tables(rows)
     edges = step.reduce(0, step.map(table, 0, 1).drop_columns(["partition"]), 1)
-    assert edges.num_rows == 2 * 1000
+    assert edges.num_rows == 2 * 999  # once at either end, though the documents meet in both bands
     (result,) = run_step(step, [table])
     assert result.kept.num_rows == 1
 
@@ -142,3 +167,18 @@ def test_result_does_not_depend_on_split_order_or_partitions(
     expected = clusters(rows, partitions=2)
     chooser.shuffle(rows)
     assert clusters(rows, shards, partitions=partitions) == expected
+    assert clusters(rows, shards, partitions=partitions, max_edges=0) == expected
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_components_are_the_same_in_one_task_and_in_many(verified: bool) -> None:
+    """Chains of documents, of which only neighbours share a bucket."""
+    words = article(100, 1200)
+    rows = [document(n, " ".join(words[n * 12 : n * 12 + 300])) for n in range(60)]
+    rows += [document(100 + n, " ".join(article(n % 7))) for n in range(30)]
+    random.Random(3).shuffle(rows)
+    config: dict[str, Any] = {"bands": 40, "rows": 4} | ({} if verified else {"min_similarity": None})
+    expected = clusters(rows, **config)
+    assert max(c[1] for c in expected.values()) == 60
+    for partitions in (1, 3):
+        assert clusters(rows, 4, partitions=partitions, max_edges=0, **config) == expected
