@@ -89,6 +89,10 @@ class CorpusStep(ABC, Generic[ConfigT]):
         self.config = config
         self.past = past
 
+    def resource_files(self) -> Sequence[str]:
+        """Paths of the model files that decide results; their SHA-256 is part of the fingerprint."""
+        return []
+
     def partitions(self, round_number: int, shards: int) -> int:
         """Number of tasks of round `round_number`, of partitions it reads (0: what `map` writes; `rounds`: by shard).
 

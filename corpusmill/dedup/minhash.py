@@ -160,6 +160,10 @@ class MinHashConfig(CorpusStepConfig):
         " quality_score (unknown last, then longest); the smallest doc_id decides ties",
     )
 
+    def in_words(self, language: str) -> bool:
+        """Whether shingles of `language` are made of words, else of letters."""
+        return words.writes_spaces(language) or (language == "ja" and self.japanese == "words")
+
 
 class MinHash(VisitingStep[MinHashConfig]):
     """Removes documents that are near-duplicates of a survivor; rule `near_duplicate`, detail = cluster_id.
@@ -226,8 +230,7 @@ class MinHash(VisitingStep[MinHashConfig]):
 
     def _shingles(self, text: str, language: str) -> UInt64Array:
         """Hashes of the shingles of a text, in order, with repeats."""
-        in_words = words.writes_spaces(language) or (language == "ja" and self.config.japanese == "words")
-        if in_words:
+        if self.config.in_words(language):
             return signatures.shingles(normalised_words(text, language).hashes, self.config.ngram)
         return signatures.shingles(normalised_letters(text).hashes, self.config.character_ngram)
 
