@@ -325,14 +325,33 @@ class MinHash(VisitingStep[MinHashConfig]):
         ids: list[bytes | None] = []
         sets: list[UInt64Array | None] = []
         shipped: set[tuple[int, bytes]] = set()
-        texts, languages = members.column("text"), members.column("language")
+        hashes, offsets = self._sketched(members)
         for row, component in enumerate(components):
-            shingles = verified.sketch(self._shingles(texts[row].as_py(), languages[row].as_py()))
+            shingles = hashes[offsets[row] : offsets[row + 1]]
             name = hashlib.blake2b(shingles.tobytes(), digest_size=16).digest()
             ids.append(name)
             sets.append(None if (component, name) in shipped else shingles)
             shipped.add((component, name))
         return ids, sets
+
+    def _sketched(self, members: pa.Table) -> verified.Sets:
+        """The sketch of every document."""
+        texts, languages = members.column("text").combine_chunks(), members.column("language").to_pylist()
+        spaced = np.array([words.writes_spaces(code) for code in languages], dtype=bool)
+        hashes, offsets = verified.sketches_of_texts(*utf8(texts), np.flatnonzero(spaced), folds(), self.config.ngram)
+        others = {
+            row: verified.sketch(self._shingles(texts[row].as_py(), languages[row]))
+            for row in np.flatnonzero(~spaced).tolist()
+        }
+        lengths = np.zeros(len(texts) + 1, dtype=np.int64)
+        lengths[1:][spaced] = np.diff(offsets)
+        lengths[1:][~spaced] = [len(shingles) for shingles in others.values()]
+        starts = np.cumsum(lengths)
+        out = np.empty(starts[-1], dtype=np.uint64)
+        out[np.arange(len(hashes)) + np.repeat(starts[:-1][spaced] - offsets[:-1], np.diff(offsets))] = hashes
+        for row, shingles in others.items():
+            out[starts[row] : starts[row + 1]] = shingles
+        return verified.Sets(out, starts)
 
     def _decisions(self, rows: pa.Table) -> pa.Table:
         """Decisions for the members of the components of one partition."""
@@ -399,10 +418,11 @@ class MinHash(VisitingStep[MinHashConfig]):
         if table.name == LINKS.name:
             return remembered.links(self.past)
         rows, stayed = remembered.stayed()
-        sets: list[UInt64Array | None] = [None] * len(rows)
+        sets = pa.nulls(len(rows), pa.list_(pa.uint64()))
         if self.config.min_similarity is not None:
-            _, sets = self._sketches(outcome.table.take(pa.array(rows)), range(len(rows)))
-        return stayed.append_column(table.schema.field("shingles"), pa.array(sets, pa.list_(pa.uint64())))
+            hashes, offsets = self._sketched(outcome.table.take(pa.array(rows)))
+            sets = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(hashes))
+        return stayed.append_column(table.schema.field("shingles"), sets)
 
     def apply(self, table: pa.Table, decisions: pa.Table) -> StageResult:
         """Removes the members that another replaces; `clusters` holds all members."""

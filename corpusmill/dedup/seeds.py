@@ -127,6 +127,11 @@ def _doubled(table: Any) -> Any:
     return out
 
 
+def seed_key(seeds: UInt64Array) -> UInt64Array:
+    """Seeds as first halves of keys, spread over all 64 bits; uint64."""
+    return seeds << _SEED_DROPPED_BITS
+
+
 class Runs(NamedTuple):
     """Runs of windows. Those of one seed and one content in one text are one row, if what lies between them is short.
 

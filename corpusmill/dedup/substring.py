@@ -30,6 +30,8 @@ Windows never reach across documents; the same window twice in one document coun
 - The span that is cut reaches from the first to the last unit of the repeated passage and takes along the whitespace
   on one side: of the two breaks, the one with more line breaks, then more characters, then the first stays and joins
   the pieces (none stays at the start or end of the text). Nothing is inserted: the spans restore the text exactly.
+- A window that stands in the history of an earlier snapshot (dedup/substring_history.py) is cut, in every copy: the
+  earlier snapshot has the copy that `first` spares.
 - A document of which fewer than `min_remaining` characters are left after the last pass goes (rule `mostly_duplicate`).
 """
 
@@ -53,7 +55,9 @@ from corpusmill.core.words import codepoints
 from corpusmill.dedup import groups
 from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
 from corpusmill.dedup.cuts import cut_spans
-from corpusmill.dedup.seeds import COMPARE, CUT, Runs, find_runs, find_windows, seed_table
+from corpusmill.dedup.history import NO_PAST, HistoryTable, Outcome, Past
+from corpusmill.dedup.seeds import COMPARE, CUT, Runs, find_runs, find_windows, seed_key, seed_table
+from corpusmill.dedup.substring_history import SEEDS, WINDOWS, known_seeds, known_windows, seeds_of, windows_of
 from corpusmill.dedup.units import CUT_UNITS, Batch, UnitsOf
 from corpusmill.dedup.windows import covered
 
@@ -129,8 +133,10 @@ class Substring(VisitingStep[SubstringConfig]):
     branches = MappingProxyType({2: (3, 4), 3: (0,)})
     edits_text = True
 
-    def __init__(self, config: SubstringConfig) -> None:
-        super().__init__(config)
+    history_tables = (SEEDS, WINDOWS)
+
+    def __init__(self, config: SubstringConfig, past: Past = NO_PAST) -> None:
+        super().__init__(config, past)
         self._units_of = UnitsOf(config.tokenizer)
         self._lengths = np.array([config.min_characters, config.min_words, config.min_tokens], dtype=np.int64)
 
@@ -230,6 +236,11 @@ class Substring(VisitingStep[SubstringConfig]):
         alike = np.minimum.reduceat(contents, starts) == np.maximum.reduceat(contents, starts)
         alike &= ~np.logical_or.reduceat(column["several"][order], starts)
         repeated = np.add.reduceat(column["places"][order].astype(np.int64), starts) > 1
+        if self.past:
+            known = known_seeds(self.past, column["seed"][order[starts]])
+            # What the history has goes without exception: no first copy of it is spared.
+            alike &= ~known if self.config.keep == "first" else repeated
+            repeated |= known
         chosen = order[np.repeat(repeated, sizes)]
         fates = np.repeat(np.where(alike, CUT, COMPARE).astype(np.uint8)[repeated], sizes[repeated])
         start, document = column["start"][chosen], column["document"][chosen]
@@ -260,12 +271,13 @@ class Substring(VisitingStep[SubstringConfig]):
         sizes = np.diff(starts, append=len(order))
         numbers = np.repeat(np.arange(len(starts)), sizes)
         cut = compared[order]
+        known = known_windows(self.past, high[order[starts]], low[order[starts]])
         if self.config.keep == "first":
             document, start = (rows.column(name).to_numpy()[cut] for name in ("document", "start"))
             by_place = np.lexsort((start, document, numbers))
-            cut = np.delete(cut[by_place], starts)
+            cut = np.delete(cut[by_place], starts[~known])
         elif len(order):
-            cut = cut[np.repeat((sizes > 1) | np.logical_or.reduceat(state[cut] == _AGAIN, starts), sizes)]
+            cut = cut[np.repeat(known | (sizes > 1) | np.logical_or.reduceat(state[cut] == _AGAIN, starts), sizes)]
         chosen = pa.array(np.concatenate([decided, cut]))
         return pa.table(
             [rows.column(name).take(chosen) for name in [*(f.name for f in _PASSAGE), _SHARD.name]], schema=_DECISION
@@ -297,6 +309,17 @@ class Substring(VisitingStep[SubstringConfig]):
             verdicts.cut_all(row, cuts, [text[start:end] for start, end in spans])
             edited[row] = without_spans(text, spans)
         return verdicts.result(with_texts(table, edited).take(pa.array(verdicts.surviving, pa.int64())))
+
+    def history_settings(self) -> dict[str, object]:
+        """What a window is, and of which units."""
+        settings = self.config.model_dump(include={"min_words", "min_characters", "min_tokens"})
+        return settings | {"tokenizer": [storage.sha256_file(path) for path in self.resource_files()]}
+
+    def remember(self, table: HistoryTable, outcome: Outcome) -> pa.Table:
+        """Seeds and windows of the texts that entered."""
+        if table.name == SEEDS.name:
+            return seeds_of(outcome.mapped.column("seed").to_numpy())
+        return windows_of(self._units_of.batches(outcome.table), self._lengths)
 
     def _cut_units(self, table: pa.Table, decisions: pa.Table) -> tuple[Int64Array, Int64Array, Int64Array]:
         """Row, first and last (exclusive) unit of what is cut, int64 each: ascending, disjoint in a row."""
@@ -338,7 +361,7 @@ def _seeds(found: list[Runs], documents: UInt64Array | None, shard: int, partiti
             pa.array(owners[one]),
             pa.array(starts[one]),
             pa.array(np.full(len(one), shard, dtype=np.int32)),
-            pa.array(groups.partition_of(seeds[one], partitions)),
+            pa.array(groups.partition_of(seed_key(seeds[one]), partitions)),
         ],
         schema=_SEED,
     )

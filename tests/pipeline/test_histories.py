@@ -19,12 +19,12 @@ from corpusmill.pipeline.status import status
 from corpusmill.pipeline.verify import verify_run
 
 KEYED = ["url_dedup", "exact_dedup"]
-STEPS = [*KEYED, "minhash"]
-SHORT = ["tokenizer=null", "order=null", "stages.substring=false"]
+STEPS = [*KEYED, "minhash", "substring"]
+SHORT = ["tokenizer=null", "order=null", f"history_steps=[{', '.join(STEPS)}]"]
 
 
 def snapshot(folder: Path, crawl: Path, halves: str, *overrides: str, selection: Selection | None = None) -> None:
-    """Runs the chain up to MinHash on the files of `crawl` whose numbers are in `halves`."""
+    """Runs the chain, without products, on the files of `crawl` whose numbers are in `halves`."""
     files = [str(path) for path in sorted(crawl.glob("*.warc.gz")) if path.name[-9] in halves]
     assert len(files) == 2
     sample_runs.run(folder, *SHORT, f"crawl=half-{halves}", f"input={files}", *overrides, selection=selection)
@@ -98,6 +98,17 @@ def test_near_copies_of_what_an_earlier_snapshot_kept_go(first: Path, second: Pa
         assert row["twin_history"].startswith("half-01@")
 
 
+def test_passages_of_an_earlier_snapshot_are_cut(first: Path, second: Path) -> None:
+    old = " ".join(word for row in entering(first, "substring") for word in row["text"].split())
+    cut = sample_runs.rows(second, "substring", "spans")
+    known = [span for span in cut if " ".join(span["text"].split()) in old]
+    assert known
+    published = " ".join(word for row in sample_runs.rows(second, "substring", "out") for word in row["text"].split())
+    assert not [
+        span for span in known if len(span["text"].split()) >= 50 and " ".join(span["text"].split()) in published
+    ]
+
+
 def test_removals_and_lives_name_the_history(second: Path) -> None:
     (row, *_) = [r for r in sample_runs.rows(second, "exact_dedup", "removed") if r["twin_history"]]
     life = explain(sample_runs.chain(second), row["doc_id"])
@@ -117,6 +128,7 @@ def test_the_history_is_verified(second: Path, tmp_path: Path) -> None:
 
     assert checks() == dict.fromkeys(names, True)
     (run / "history" / "minhash" / "survivors" / "00000.parquet").write_bytes(b"")
+    (run / "history" / "substring" / "windows" / "00000.parquet").unlink()
     (part,) = (run / "history" / "exact_dedup" / "keys").iterdir()
     data = part.read_bytes()
     part.write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
