@@ -24,7 +24,7 @@ from corpusmill.dedup.base import (
     next_turn,
     turns_before_apply,
 )
-from corpusmill.dedup.history import Outcome
+from corpusmill.dedup.history import Manifest, Outcome
 
 
 def decide(step: CorpusStep[Any], tables: Sequence[pa.Table]) -> list[pa.Table]:
@@ -54,24 +54,33 @@ def run_step(step: CorpusStep[Any], tables: Sequence[pa.Table]) -> list[StageRes
 
 def remember(step: CorpusStep[Any], tables: Sequence[pa.Table], folder: str, name: str) -> list[StageResult]:
     """As `run_step`; and commits the history of the step under `folder`/<step>. `name`: of the snapshot."""
-    shards = len(tables)
     results = run_step(step, tables)
-    outcomes = []
+    commit_history(step, outcomes(step, tables, results), folder, name)
+    return results
+
+
+def outcomes(step: CorpusStep[Any], tables: Sequence[pa.Table], results: Sequence[StageResult]) -> list[Outcome]:
+    """What the step made of each table, as its `remember` sees it."""
+    found = []
     for shard, (table, result) in enumerate(zip(tables, results, strict=True)):
         seen = table.select(list(step.columns))
-        mapped = step.map(seen, shard, shards).drop_columns([PARTITION])
-        outcomes.append(Outcome(seen, mapped, result.removed.column("doc_id").combine_chunks(), result.clusters))
+        mapped = step.map(seen, shard, len(tables)).drop_columns([PARTITION])
+        found.append(Outcome(seen, mapped, result.removed.column("doc_id").combine_chunks(), result.clusters))
+    return found
+
+
+def commit_history(step: CorpusStep[Any], done: Sequence[Outcome], folder: str, name: str) -> Manifest:
+    """Commits the history of a step that has `done` with all tables under `folder`/<step>."""
     root = storage.join(folder, step.name)
     files = {}
     for kind in step.history_tables:
-        rows = pa.concat_tables([step.remember(kind, outcome) for outcome in outcomes])
-        parts = kind.parts(sum(t.num_rows for t in tables))
+        rows = pa.concat_tables([step.remember(kind, outcome) for outcome in done])
+        parts = kind.parts(sum(outcome.table.num_rows for outcome in done))
         numbers = groups.partition_of(rows.column(0).to_numpy(), parts)
         files[kind.name] = [
             history.write_part(root, kind, p, rows.filter(pa.array(numbers == p))) for p in range(parts)
         ]
-    history.commit(root, step, name, "", files, step.past)
-    return results
+    return history.commit(root, step, name, "", files, step.past)
 
 
 def _documents(

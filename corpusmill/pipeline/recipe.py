@@ -54,7 +54,7 @@ class Recipe(BaseModel):
         [], description="earlier runs, or their folders `history`, the earliest first: documents that they know go"
     )
     history_steps: list[str] = Field(
-        ["url_dedup", "exact_dedup", "minhash"],
+        ["url_dedup", "exact_dedup"],
         description="corpus steps that look into `history` and commit their own for later runs",
     )
     error_budget: ErrorBudget = ErrorBudget()
