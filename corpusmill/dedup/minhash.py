@@ -98,7 +98,7 @@ class MinHash(VisitingStep[MinHashConfig]):
     """
 
     name = "minhash"
-    version = 2
+    version = 3
     packages = words.PACKAGES
     Config = MinHashConfig
     columns = ("doc_id", "fetched_at", "language", "text")
