@@ -1,4 +1,4 @@
-"""Connected components by union-find: exact, iterative, independent of the order of the edges."""
+"""Connected components by union-find, for edges that one task can hold. dedup/stars.py does it for more."""
 
 from __future__ import annotations
 
@@ -38,3 +38,15 @@ def components(num_nodes: int, a: Int64Array, b: Int64Array) -> Int64Array:
     for x in range(num_nodes):  # a parent is smaller than its child, so it is final when its child is reached
         parent[x] = parent[parent[x]]
     return parent
+
+
+def contracted(a: Int64Array, b: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """A star for every component of the edges a - b, whatever their nodes: fewer edges of the same components.
+
+    a, b: int64 (e,), ends of the edges. Returns the nodes that are not the smallest of their component, ascending, and
+    the smallest of each, int64 (k,) each; k is at most e.
+    """
+    nodes, ends = np.unique(np.concatenate([a, b]), return_inverse=True)
+    smallest = nodes[components(len(nodes), ends[: len(a)], ends[len(a) :])]
+    leaf = smallest != nodes
+    return nodes[leaf], smallest[leaf]

@@ -17,14 +17,17 @@ from corpusmill.core.hashing import Int64Array, UInt64Array
 
 KEY_HIGH = "key_high"
 KEY_LOW = "key_low"
+QUALITY = "quality_score"  # float64 column: how good a document is, the more the better; null where it is unknown
 KEY_FIELDS = [pa.field(KEY_HIGH, pa.uint64(), nullable=False), pa.field(KEY_LOW, pa.uint64(), nullable=False)]
 
-# Which document of a group survives: the first in this order. Unknown dates are last, the smallest doc_id decides ties.
+# Which document of a group survives: the first in this order. Unknown dates and scores are last, the smallest doc_id
+# decides ties.
 KEEP_ORDERS: dict[str, list[tuple[str, str]]] = {
     "latest": [("fetched_at", "descending"), ("doc_id", "ascending")],
     "first": [("fetched_at", "ascending"), ("doc_id", "ascending")],
     "longest": [("characters", "descending"), ("fetched_at", "descending"), ("doc_id", "ascending")],
 }
+KEEP_ORDERS["best"] = [(QUALITY, "descending"), *KEEP_ORDERS["longest"]]
 
 
 class Groups(NamedTuple):

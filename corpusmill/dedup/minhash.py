@@ -5,7 +5,8 @@
    other languages without spaces every letter is a word (core/words.py).
 2. bands * rows minima under affine maps; documents that agree in all rows of one band meet in its bucket.
    14 bands of 8 rows: 77 % of pairs at Jaccard 0.75, 92 % at 0.80. RefinedWeb: 450 bands of 20 rows, 76 % and 99.5 %.
-3. Connected components over all buckets; one document of each survives. [DEVIATION] not a random one but the first in
+3. Connected components over all buckets, in one task (dedup/components.py) or, where the edges do not fit it, in many
+   (dedup/stars.py), with the same result; one document of each survives. [DEVIATION] not a random one but the first in
    the order that `keep` names, so that the result is the same on any machine.
 4. Verification (dedup/verified.py): a member goes only if its set of shingles is similar to that of the document that
    replaces it; those that are not make groups of their own or stay. `min_similarity: null` is RefinedWeb's way: what
@@ -18,8 +19,10 @@ Documents without words (digits and letters are words, emoji and punctuation are
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +32,13 @@ from pydantic import Field
 
 from corpusmill.core import documents, words
 from corpusmill.core.documents import utf8
-from corpusmill.core.hashing import hash64
+from corpusmill.core.hashing import Int64Array, UInt64Array
 from corpusmill.core.normalise import folds, normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
 from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
-from corpusmill.dedup.components import components
+from corpusmill.dedup.components import contracted
+from corpusmill.dedup.stars import Bools, Links, labels, large_star, small_star
 
 # One row a document that shares a bucket with another, removed or kept.
 CLUSTER = pa.schema(
@@ -46,30 +50,45 @@ CLUSTER = pa.schema(
         pa.field("similarity", pa.float64()),  # Jaccard to the canonical document, 0..1; null without verification
     ]
 )
-_MEMBER = [
-    pa.field("doc_id", pa.string(), nullable=False),
-    pa.field("fetched_at", pa.timestamp("us", tz="UTC")),
-    pa.field("characters", pa.int64(), nullable=False),  # code points of the text
-    pa.field("shard", pa.int32(), nullable=False),
-]
 _PARTITION = pa.field(PARTITION, pa.int32(), nullable=False)
-_BAND = pa.schema([*groups.KEY_FIELDS, *_MEMBER, _PARTITION])
-_EDGE = pa.schema([*_MEMBER, pa.field("centre", pa.string(), nullable=False), _PARTITION])
-_CANDIDATE = pa.schema([*_MEMBER, pa.field("cluster_id", pa.string(), nullable=False), _PARTITION])
-_MEMBER_SET = pa.schema(
+_NODE = pa.field("node", pa.int64(), nullable=False)  # a document: its shard << 32 | its row there
+_BAND = pa.schema([*groups.KEY_FIELDS, _NODE, _PARTITION])
+_EDGE = pa.schema(
     [
-        *_CANDIDATE.remove(_CANDIDATE.get_field_index(PARTITION)),
-        pa.field("set_id", pa.binary(16), nullable=False),  # content_hash of the sketch
-        # Only in the first row of a set in a shard's rows for a cluster: copies are cheap, however many.
+        _NODE,
+        pa.field("other", pa.int64(), nullable=False),
+        pa.field("changed", pa.bool_(), nullable=False),  # by the last large-star or small-star
+        _PARTITION,
+    ]
+)
+_CANDIDATE = pa.schema([_NODE, pa.field("component", pa.int64(), nullable=False), _PARTITION])
+_MEMBER = pa.schema(
+    [
+        pa.field("component", pa.int64(), nullable=False),  # its smallest node
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("fetched_at", pa.timestamp("us", tz="UTC")),
+        pa.field("characters", pa.int64(), nullable=False),  # code points of the text
+        pa.field(groups.QUALITY, pa.float64()),  # null where it is unknown or not asked for
+        pa.field("set_id", pa.binary(16)),  # content_hash of the sketch; null without verification
+        # Only in the first row of a set in a shard's rows for a component: copies are cheap, however many.
         pa.field("shingles", pa.list_(pa.uint64())),
         _PARTITION,
     ]
 )
 _DECISION = pa.schema([*CLUSTER, _PARTITION])
 
+_ROW_BITS: Final = 32
+_ROW: Final = (1 << _ROW_BITS) - 1
+
+# Rounds. A star is an edge to a smaller node of the component.
+_BUCKETS, _LARGE_STAR, _SMALL_STAR, _STARS, _ALL_EDGES, _MEMBERS, _CLUSTERS, _END = range(8)
+
 
 class MinHashConfig(CorpusStepConfig):
     """Config of `MinHash`."""
+
+    neutral: ClassVar[frozenset[str]] = CorpusStepConfig.neutral | {"max_edges"}
 
     bands: int = Field(14, ge=1, le=10_000, description="buckets a document; one in common makes a pair")
     rows: int = Field(8, ge=1, le=1_000, description="minima that must agree in a bucket")
@@ -84,10 +103,16 @@ class MinHashConfig(CorpusStepConfig):
         ge=1,
         description="documents of one component that others are compared with; what is left after so many stays",
     )
-    keep: Literal["longest", "latest", "first"] = Field(
+    max_edges: int = Field(
+        10_000_000,
+        ge=0,
+        description="edges of which the components are found in one task, some 150 bytes each; more are exchanged"
+        " (large-star, small-star); never changes results",
+    )
+    keep: Literal["longest", "latest", "first", "best"] = Field(
         "longest",
-        description="survivor of a cluster: longest text (then latest), latest or first fetched_at (unknown last);"
-        " the smallest doc_id decides ties",
+        description="survivor of a cluster: longest text (then latest), latest or first fetched_at (unknown last), best"
+        " quality_score (unknown last, then longest); the smallest doc_id decides ties",
     )
 
 
@@ -101,18 +126,33 @@ class MinHash(VisitingStep[MinHashConfig]):
     version = 3
     packages = words.PACKAGES
     Config = MinHashConfig
-    columns = ("doc_id", "fetched_at", "language", "text")
+    columns: tuple[str, ...] = ("doc_id", "fetched_at", "language", "text")
+
+    rounds = _END
+    visits = frozenset({_MEMBERS})
+    branches = MappingProxyType(
+        {_BUCKETS: (_LARGE_STAR, _ALL_EDGES), _SMALL_STAR: (_LARGE_STAR, _STARS), _STARS: (_MEMBERS,)}
+    )
 
     def __init__(self, config: MinHashConfig) -> None:
         super().__init__(config)
-        verifies = config.min_similarity is not None
-        self.rounds = 4 if verifies else 2
-        self.visits = frozenset({2} if verifies else ())
         self._permutations = signatures.permutations(config.bands * config.rows, config.seed)
+        if config.keep == "best":
+            self.columns = (*self.columns, groups.QUALITY)
 
     def partitions(self, round_number: int, shards: int) -> int:
-        """Bands spread over the configured partitions; the clusters are found in one."""
-        return 1 if round_number == 1 else super().partitions(round_number, shards)
+        """All edges go to one task where they fit it."""
+        return 1 if round_number == _ALL_EDGES else super().partitions(round_number, shards)
+
+    def report(self, round_number: int, rows: pa.Table) -> int:
+        """Edges of the buckets; after small-star the edges that changed."""
+        return rows.num_rows // 2 if round_number == _BUCKETS else int(pc.sum(rows.column("changed")).as_py() or 0)
+
+    def following(self, round_number: int, turn: int, reported: int) -> int:
+        """One task for all edges if they fit, else the stars, until none changes."""
+        if round_number == _BUCKETS:
+            return _ALL_EDGES if reported <= self.config.max_edges else _LARGE_STAR
+        return _LARGE_STAR if reported else _STARS
 
     def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
         """One row a band of every document that has words, partitioned by the band's key."""
@@ -133,87 +173,116 @@ class MinHash(VisitingStep[MinHashConfig]):
                 has_words[row] = True
                 values = signatures.signature(shingles, *self._permutations)
                 high[row], low[row] = signatures.band_keys(values, config.bands, config.rows)
-        of_band = np.repeat(np.flatnonzero(has_words), config.bands)
+        nodes = np.repeat(np.flatnonzero(has_words) | (shard << _ROW_BITS), config.bands)
         high, low = high[has_words].ravel(), low[has_words].ravel()
-        return pa.table(
-            [
-                pa.array(high),
-                pa.array(low),
-                table.column("doc_id").take(of_band),
-                table.column("fetched_at").take(of_band),
-                pc.utf8_length(texts).cast(pa.int64()).take(of_band),
-                pa.array(np.full(len(of_band), shard, dtype=np.int32)),
-                pa.array(groups.partition_of(high, self.partitions(0, shards))),
-            ],
-            schema=_BAND,
-        )
+        partition = groups.partition_of(high, self.partitions(_BUCKETS, shards))
+        return pa.table([pa.array(c) for c in (high, low, nodes, partition)], schema=_BAND)
 
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
-        """Round 0: buckets to edges. Round 1: all edges to clusters. Round 3: clusters with their sets to decisions."""
-        if round_number == 0:
-            return _edges(rows)
-        if round_number == 3:
-            return self._verified(rows)
-        candidates = _candidates(rows)
-        return candidates if self.config.min_similarity is not None else _unverified(candidates, self.config.keep)
+        """Buckets to edges, edges to components, components to decisions."""
+        if round_number == _CLUSTERS:
+            return self._decisions(rows)
+        if round_number == _BUCKETS:
+            found = groups.repeated(*groups.key_columns(rows))
+            nodes = rows.column("node").take(pa.array(found.rows)).to_numpy()
+            links = Links(*contracted(nodes, _centres(nodes, found.numbers)), np.empty(0, dtype=bool))
+            return self._both_ways(links._replace(changed=np.zeros(len(links.nodes), dtype=bool)), shards)
+        nodes, others = rows.column("node").to_numpy(), rows.column("other").to_numpy()
+        if round_number == _LARGE_STAR:
+            links = large_star(nodes, others)
+            return self._edges(*links, links.nodes, shards)
+        if round_number == _SMALL_STAR:
+            return self._both_ways(small_star(nodes, others, rows.column("changed").to_numpy()), shards)
+        if round_number == _STARS:
+            return _candidates(*labels(nodes, others))
+        once = nodes > others
+        leaf, smallest = contracted(nodes[once], others[once])
+        return _candidates(np.concatenate([leaf, np.unique(smallest)]), np.concatenate([smallest, np.unique(smallest)]))
+
+    def _both_ways(self, links: Links, shards: int) -> pa.Table:
+        """Links as edges at both of their ends."""
+        nodes, smaller, changed = links
+        ends = np.concatenate([nodes, smaller])
+        return self._edges(ends, np.concatenate([smaller, nodes]), np.tile(changed, 2), ends, shards)
+
+    def _edges(self, nodes: Int64Array, others: Int64Array, changed: Bools, at: Int64Array, shards: int) -> pa.Table:
+        """Edges, partitioned by the nodes `at`."""
+        partition = _partition_of(at, self.partitions(_LARGE_STAR, shards))
+        return pa.table([pa.array(c) for c in (nodes, others, changed, partition)], schema=_EDGE)
 
     def visit(self, round_number: int, rows: pa.Table, table: pa.Table, shard: int, shards: int) -> pa.Table:
-        """Round 2: the shingles of the shard's candidates, partitioned by cluster."""
-        at = pc.index_in(rows.column("doc_id"), table.column("doc_id").combine_chunks()).to_numpy()
-        texts, languages = table.column("text"), table.column("language")
-        clusters: list[str] = rows.column("cluster_id").to_pylist()
-        ids: list[bytes] = []
-        sets: list[npt.NDArray[np.uint64] | None] = []
-        shipped: set[tuple[str, bytes]] = set()
-        for row, cluster in zip(at.tolist(), clusters, strict=True):
+        """The shard's candidates with what decides about them, partitioned by component."""
+        rows = rows.sort_by("node")
+        components = rows.column("component").to_numpy()
+        members = table.take(pa.array(rows.column("node").to_numpy() & _ROW))
+        ids: list[bytes | None] = [None] * members.num_rows
+        sets: list[UInt64Array | None] = [None] * members.num_rows
+        if self.config.min_similarity is not None:
+            ids, sets = self._sketches(members, components.tolist())
+        return pa.table(
+            [
+                rows.column("component"),
+                pa.array(np.full(members.num_rows, shard, dtype=np.int32)),
+                members.column("doc_id"),
+                members.column("fetched_at"),
+                pc.utf8_length(members.column("text")).cast(pa.int64()),
+                members.column(groups.QUALITY) if groups.QUALITY in self.columns else pa.nulls(len(ids), pa.float64()),
+                pa.array(ids, pa.binary(16)),
+                pa.array(sets, pa.list_(pa.uint64())),
+                pa.array(_partition_of(components, self.partitions(_CLUSTERS, shards))),
+            ],
+            schema=_MEMBER,
+        )
+
+    def _sketches(
+        self, members: pa.Table, components: Sequence[int]
+    ) -> tuple[list[bytes | None], list[UInt64Array | None]]:
+        """Name of the set of every member, and the set where it is the first of its component."""
+        ids: list[bytes | None] = []
+        sets: list[UInt64Array | None] = []
+        shipped: set[tuple[int, bytes]] = set()
+        texts, languages = members.column("text"), members.column("language")
+        for row, component in enumerate(components):
             units = normalised_words(texts[row].as_py(), languages[row].as_py())
             shingles = verified.sketch(signatures.shingles(units.hashes, self.config.ngram))
             name = hashlib.blake2b(shingles.tobytes(), digest_size=16).digest()
             ids.append(name)
-            sets.append(None if (cluster, name) in shipped else shingles)
-            shipped.add((cluster, name))
-        partitions = self.partitions(3, shards)
-        numbers = [hash64(cluster.encode()) % partitions for cluster in clusters]
-        return pa.table(
-            [
-                *rows.columns,
-                pa.array(ids, pa.binary(16)),
-                pa.array(sets, pa.list_(pa.uint64())),
-                pa.array(numbers, pa.int32()),
-            ],
-            schema=_MEMBER_SET,
-        )
+            sets.append(None if (component, name) in shipped else shingles)
+            shipped.add((component, name))
+        return ids, sets
 
-    def _verified(self, rows: pa.Table) -> pa.Table:
-        """Decisions for the members of the clusters of one partition."""
+    def _decisions(self, rows: pa.Table) -> pa.Table:
+        """Decisions for the members of the components of one partition."""
+        components = rows.column("component").to_numpy()
+        members = rows.drop_columns(["shingles"])
         least = self.config.min_similarity
-        assert least is not None
-        clusters = rows.column("cluster_id").combine_chunks().dictionary_encode()
-        names = rows.column("set_id").combine_chunks().dictionary_encode()
-        given = rows.filter(pc.is_valid(rows.column("shingles")))
-        _, first = np.unique(pc.index_in(given.column("set_id"), names.dictionary).to_numpy(), return_index=True)
-        lists = given.column("shingles").take(pa.array(first)).combine_chunks()
-        hashes = lists.flatten().to_numpy()
-        offsets = np.append(0, np.cumsum(pc.list_value_length(lists).to_numpy())).astype(np.int64)
-        members = rows.drop_columns(["shingles"]).append_column("set", names.indices.cast(pa.int64()))
-        ordered, _, sizes = groups.ranked(members, clusters.indices.to_numpy().astype(np.int64), self.config.keep)
-        starts = np.flatnonzero(np.diff(ordered.column("group").to_numpy(), prepend=-1))
-        canonical, similarity = verified.assign(
-            np.append(starts, ordered.num_rows).astype(np.int64),
-            ordered.column("set").to_numpy(),
-            hashes,
-            offsets,
-            least,
-            self.config.max_canonical,
-        )
+        if least is None:
+            ordered, survivor, sizes = groups.ranked(members, components, self.config.keep)
+            similarity = pa.nulls(ordered.num_rows, pa.float64())
+        else:
+            names = rows.column("set_id").combine_chunks().dictionary_encode()
+            members = members.append_column("set", names.indices.cast(pa.int64()))
+            ordered, _, sizes = groups.ranked(members, components, self.config.keep)
+            starts = np.flatnonzero(np.diff(ordered.column("group").to_numpy(), prepend=-1))
+            survivor, found = verified.assign(
+                np.append(starts, ordered.num_rows).astype(np.int64),
+                ordered.column("set").to_numpy(),
+                *_sets(rows, names.dictionary),
+                least,
+                self.config.max_canonical,
+            )
+            similarity = pa.array(found)
         ids = ordered.column("doc_id")
+        smallest = pa.table([ordered.column("group"), ids], names=["group", "doc_id"])
+        smallest = smallest.group_by("group").aggregate([("doc_id", "min")])
+        at = pc.index_in(ordered.column("group"), smallest.column("group").combine_chunks())
         return pa.table(
             [
                 ids,
-                ordered.column("cluster_id"),
+                smallest.column("doc_id_min").take(at),
                 pa.array(sizes, pa.int64()),
-                ids.take(pa.array(canonical)),
-                pa.array(similarity),
+                ids.take(pa.array(survivor)),
+                similarity,
                 ordered.column("shard"),
             ],
             schema=_DECISION,
@@ -242,46 +311,30 @@ class MinHash(VisitingStep[MinHashConfig]):
         return replace(verdicts.result(), clusters=documents.table_of(members, CLUSTER))
 
 
-def _edges(rows: pa.Table) -> pa.Table:
-    """A star for every bucket: each of its documents, the centre too, with the smallest doc_id; never all pairs."""
-    found = groups.repeated(*groups.key_columns(rows))
-    members = rows.take(found.rows).append_column("group", pa.array(found.numbers, pa.int64()))
-    members = members.sort_by([("group", "ascending"), ("doc_id", "ascending")])
-    _, starts, sizes = np.unique(members.column("group").to_numpy(), return_index=True, return_counts=True)
-    centres = members.column("doc_id").take(np.repeat(starts, sizes))
-    partition = pa.array(np.zeros(members.num_rows, dtype=np.int32))
-    return pa.table([*(members.column(f.name) for f in _MEMBER), centres, partition], schema=_EDGE)
-
-
-def _candidates(edges: pa.Table) -> pa.Table:
-    """Connected components: one row a document with the smallest doc_id of its component, partitioned by its shard."""
-    # Every centre is a member of its own star, so the members are all the nodes; in order of doc_id, the smallest node
-    # of a component has its smallest doc_id.
-    edges = edges.sort_by("doc_id")
-    ids = edges.column("doc_id").combine_chunks().dictionary_encode()
-    nodes = ids.indices.to_numpy().astype(np.int64)
-    centres = pc.index_in(edges.column("centre"), ids.dictionary).to_numpy().astype(np.int64)
-    label = components(len(ids.dictionary), nodes, centres)
-    _, first_row = np.unique(nodes, return_index=True)
-    members = edges.select([f.name for f in _MEMBER]).take(first_row)
-    return pa.table(
-        [*members.columns, ids.dictionary.take(pa.array(label)), members.column("shard")], schema=_CANDIDATE
+def _partition_of(nodes: Int64Array, partitions: int) -> npt.NDArray[np.int32]:
+    """Partition of every node, int32; Fibonacci hashing (Knuth 6.4), as rows are numbered from 0 in every shard."""
+    return groups.partition_of(
+        (nodes.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(_ROW_BITS), partitions
     )
 
 
-def _unverified(candidates: pa.Table, keep: str) -> pa.Table:
-    """One survivor a component: the decision for every candidate."""
-    clusters = candidates.column("cluster_id").combine_chunks().dictionary_encode()
-    table, survivor, sizes = groups.ranked(candidates, clusters.indices.to_numpy().astype(np.int64), keep)
-    ids = table.column("doc_id")
-    return pa.table(
-        [
-            ids,
-            table.column("cluster_id"),
-            pa.array(sizes, pa.int64()),
-            ids.take(pa.array(survivor)),
-            pa.nulls(table.num_rows, pa.float64()),
-            table.column("shard"),
-        ],
-        schema=_DECISION,
-    )
+def _centres(nodes: Int64Array, numbers: Int64Array) -> Int64Array:
+    """The smallest node of the bucket of every node, never all pairs. `numbers`: its bucket, ascending."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    smallest = np.minimum.reduceat(nodes, starts) if len(starts) else nodes
+    return smallest[numbers]
+
+
+def _candidates(nodes: Int64Array, smallest: Int64Array) -> pa.Table:
+    """The nodes with their component, partitioned by shard."""
+    shards = (nodes >> _ROW_BITS).astype(np.int32)
+    return pa.table([pa.array(nodes), pa.array(smallest), pa.array(shards)], schema=_CANDIDATE)
+
+
+def _sets(rows: pa.Table, names: pa.Array) -> verified.Sets:
+    """The sets of `names`, in their order."""
+    given = rows.filter(pc.is_valid(rows.column("shingles")))
+    _, first = np.unique(pc.index_in(given.column("set_id"), names).to_numpy(), return_index=True)
+    lists = given.column("shingles").take(pa.array(first)).combine_chunks()
+    offsets = np.append(0, np.cumsum(pc.list_value_length(lists).to_numpy())).astype(np.int64)
+    return verified.Sets(lists.flatten().to_numpy(), offsets)

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpusmill.core import artifacts
 from corpusmill.core.artifacts import Counts
-from corpusmill.dedup.base import next_rows
+from corpusmill.dedup import groups
+from corpusmill.dedup.base import (
+    MAP,
+    Turn,
+    VisitingStep,
+    lasting_turns,
+    next_rows,
+    successors,
+    turns_before_apply,
+)
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain, corpus_step
 from corpusmill.pipeline.document_tasks import Done, tally
+from corpusmill.pipeline.inputs import Shard
+from corpusmill.pipeline.scores import read as read_scores
+from corpusmill.stages.classifier import CLASSIFIER_SCORE, ClassifierStage
 
 
 @dataclass(frozen=True)
 class CorpusJob:
-    """One task of step `index`: of `phase` map, reduce or apply; `number` is a shard or a partition."""
+    """One task of step `index`: of `turn`, or of `apply` (None); `number` is a shard or a partition.
+
+    done: the turns before it, `map` first.
+    """
 
     chain: Chain
     index: int
-    phase: str
-    round: int
+    turn: Turn | None
+    done: tuple[Turn, ...]
     number: int
 
     @property
     def label(self) -> str:
         """Name for logs and errors."""
         step = self.chain.steps[self.index].name
-        if self.phase == "reduce":
-            return f"{step} round {self.round} partition {self.number}"
-        return f"{step} {self.phase} {self.chain.shards[self.number].name}"
+        if self.turn not in (None, MAP):
+            return f"{step} round {self.turn} partition {self.number}"
+        return f"{step} {self.turn or 'apply'} {self.chain.shards[self.number].name}"
 
 
 def exchange_fingerprint(chain: Chain, index: int) -> str:
@@ -41,21 +58,23 @@ def exchange_fingerprint(chain: Chain, index: int) -> str:
 
 
 def output_path(job: CorpusJob) -> str:
-    """Exchange file that a map or reduce task writes."""
-    folder = job.chain.folder(job.index)
-    if job.phase == "map":
-        return exchange.path(folder, 0, job.chain.shards[job.number].name)
-    return exchange.path(folder, job.round + 1, f"{job.number:05d}")
+    """Exchange file that a task of a turn writes."""
+    assert job.turn is not None
+    return output_paths(job.chain, job.index, [job.turn])[job.number]
 
 
-def input_paths(chain: Chain, index: int, round_number: int) -> list[str]:
-    """Exchange files that round `round_number` reads, in their fixed order."""
+def output_paths(chain: Chain, index: int, turns: Sequence[Turn]) -> list[str]:
+    """Exchange files that the tasks of `turns` write, in their fixed order."""
     folder = chain.folder(index)
-    if round_number == 0:
-        return [exchange.path(folder, 0, shard.name) for shard in chain.shards]
     step = corpus_step(chain.steps[index].name, chain.steps[index].config)
-    tasks = step.partitions(round_number - 1, len(chain.shards))
-    return [exchange.path(folder, round_number, f"{p:05d}") for p in range(tasks)]
+    paths = []
+    for turn in turns:
+        if turn == MAP:
+            names = [shard.name for shard in chain.shards]
+        else:
+            names = [f"{p:05d}" for p in range(step.partitions(turn.round, len(chain.shards)))]
+        paths += [exchange.path(folder, turn, name) for name in names]
+    return paths
 
 
 def run_corpus_job(job: CorpusJob) -> Done | float:
@@ -64,22 +83,39 @@ def run_corpus_job(job: CorpusJob) -> Done | float:
     step = corpus_step(chain.steps[index].name, chain.steps[index].config)
     shards = len(chain.shards)
     started = time.perf_counter()
-    if job.phase == "apply":
+    if job.turn is None:
         return _apply(job, started)
 
     def documents(shard: int) -> pa.Table:
-        return chain.kept(index - 1, chain.shards[shard].name, step.columns)
+        table = _documents(chain, index, step.columns, chain.shards[shard])
+        lasting = lasting_turns(step, job.done)
+        if not lasting:
+            return table
+        assert isinstance(step, VisitingStep)
+        return step.revised(table, exchange.read(output_paths(chain, index, lasting), shard))
 
-    if job.phase == "map":
+    if job.turn == MAP:
         rows = step.map(documents(job.number), job.number, shards)
-        following = 0
     else:
-        rows = exchange.read(input_paths(chain, index, job.round), job.number)
-        rows = next_rows(step, job.round, rows, documents, job.number, shards)
-        following = job.round + 1
-    partitions = step.partitions(following, shards)
-    exchange.write(output_path(job), rows, partitions, exchange_fingerprint(chain, index))
+        alone = step.partitions(job.turn.round, shards) == 1
+        rows = exchange.read(output_paths(chain, index, job.done[-1:]), None if alone else job.number)
+        rows = next_rows(step, job.turn.round, rows, documents, job.number, shards)
+    following = successors(step, job.turn.round)
+    partitions = max(step.partitions(round_number, shards) for round_number in following)
+    reported = step.report(job.turn.round, rows) if len(following) > 1 else 0
+    exchange.write(output_path(job), rows, partitions, exchange_fingerprint(chain, index), reported)
     return time.perf_counter() - started
+
+
+def _documents(chain: Chain, index: int, columns: Sequence[str], shard: Shard) -> pa.Table:
+    """The documents of a shard as they enter step `index`; groups.QUALITY is what the classifier stored."""
+    table = chain.kept(index - 1, shard.name, [name for name in columns if name != groups.QUALITY])
+    if groups.QUALITY in columns:
+        scores = read_scores(chain, chain.index(ClassifierStage.name), shard, ["doc_id", CLASSIFIER_SCORE])
+        at = pc.index_in(table.column("doc_id"), scores.column("doc_id").combine_chunks())
+        values = pa.array(scores.column(CLASSIFIER_SCORE).to_numpy(), from_pandas=True)  # NaN, no model, is null
+        table = table.append_column(groups.QUALITY, values.take(at.combine_chunks()))
+    return table.select(list(columns))
 
 
 def _apply(job: CorpusJob, started: float) -> Done:
@@ -87,7 +123,7 @@ def _apply(job: CorpusJob, started: float) -> Done:
     shard = chain.shards[job.number]
     step = corpus_step(chain.steps[index].name, chain.steps[index].config)
     table = chain.kept(index - 1, shard.name)
-    decisions = exchange.read(input_paths(chain, index, step.rounds), job.number)
+    decisions = exchange.read(output_paths(chain, index, turns_before_apply(step, job.done)), job.number)
     result = step.apply(table, decisions)
     into = tally(table)
     counts = Counts.of(into.documents, into.characters, tally(result.kept), result.removed, result.quarantined)

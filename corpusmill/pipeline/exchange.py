@@ -1,6 +1,6 @@
 """The durable exchange of a corpus-wide step: one Parquet file a task, one row group a partition.
 
-    RUN/stages/<step>/exchange/<round>/<task>.parquet
+    RUN/stages/<step>/exchange/<turn>/<task>.parquet      turn: map, or <round>.<time>
 
 A lost worker costs its own task only; a killed run goes on with the files that are there. The whole folder goes when
 the step is committed.
@@ -20,22 +20,27 @@ from pydantic import BaseModel
 from corpusmill.core import documents, storage
 from corpusmill.core.artifacts import StageFolder
 from corpusmill.core.errors import InternalError
-from corpusmill.dedup.base import PARTITION
+from corpusmill.dedup.base import PARTITION, Turn
 
 
 class _Note(BaseModel):
-    """What the schema of an exchange file carries: its fingerprint, and the row group of every partition in it."""
+    """What the schema of an exchange file carries.
+
+    fingerprint: of what wrote it. groups: the row group of every partition in it. reported: the number its task
+    reported (dedup/base.py).
+    """
 
     fingerprint: str
     groups: dict[int, int]
+    reported: int
 
 
-def path(folder: StageFolder, round_number: int, task: str) -> str:
-    """File that `task` writes for round `round_number`."""
-    return storage.join(folder.root, "exchange", str(round_number), f"{task}.parquet")
+def path(folder: StageFolder, turn: Turn, task: str) -> str:
+    """File that `task` writes in `turn`."""
+    return storage.join(folder.root, "exchange", str(turn), f"{task}.parquet")
 
 
-def write(file: str, rows: pa.Table, partitions: int, fingerprint: str) -> None:
+def write(file: str, rows: pa.Table, partitions: int, fingerprint: str, reported: int = 0) -> None:
     """Writes `rows` grouped by their `partition` column (stable within a partition), atomically."""
     numbers = rows.column(PARTITION).to_numpy()
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= partitions):
@@ -44,7 +49,7 @@ def write(file: str, rows: pa.Table, partitions: int, fingerprint: str) -> None:
     table = rows.drop_columns([PARTITION]).take(pa.array(by_partition)).combine_chunks()
     present, starts = np.unique(numbers[by_partition], return_index=True)
     ends = [*starts[1:].tolist(), len(numbers)] if len(numbers) else []
-    note = _Note(fingerprint=fingerprint, groups={int(p): i for i, p in enumerate(present)})
+    note = _Note(fingerprint=fingerprint, groups={int(p): i for i, p in enumerate(present)}, reported=reported)
     table = table.replace_schema_metadata({"exchange": note.model_dump_json()})
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", version="2.6") as writer:
@@ -61,17 +66,24 @@ def is_written(file: str, fingerprint: str) -> bool:
         return bool(_note(pq.ParquetFile(handle)).fingerprint == fingerprint)
 
 
-def read(files: Sequence[str], partition: int) -> pa.Table:
-    """Rows of one partition from all `files`, in the order of the files."""
+def reported(file: str) -> int:
+    """The number that the task reported which wrote `file`."""
+    with storage.open_read(file) as handle:
+        return int(_note(pq.ParquetFile(handle)).reported)
+
+
+def read(files: Sequence[str], partition: int | None) -> pa.Table:
+    """Rows of one partition (None: of all) from all `files`, in the order of the files."""
     tables = []
     schema = None
     for file in files:
         with storage.open_read(file) as handle:
             parquet = pq.ParquetFile(handle)
             schema = parquet.schema_arrow.remove_metadata()
-            group = _note(parquet).groups.get(partition)
-            if group is not None:
-                tables.append(parquet.read_row_group(group).replace_schema_metadata(None))
+            groups = _note(parquet).groups
+            for number in sorted(groups) if partition is None else [partition]:
+                if number in groups:
+                    tables.append(parquet.read_row_group(groups[number]).replace_schema_metadata(None))
     assert schema is not None, "an exchange has at least one task"
     return documents.concat(tables, schema)
 

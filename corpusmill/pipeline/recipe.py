@@ -118,6 +118,7 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
                 f"every recipe needs the stage `{needed}`", where=where, remedy=f"add `{needed}:` under `stages:`"
             )
     _check_prescreen(configs, where)
+    _check_keep(configs, where)
     for name in data.get("expected") or {}:
         if name not in ORDER_OF_STAGES:
             raise _unknown(f"expected.{name}", name, ORDER_OF_STAGES, where)
@@ -167,6 +168,18 @@ def _check_prescreen(configs: Mapping[str, Any], where: str) -> None:
             remedy=f"--set stages.prescreen.min_words={f'{demanded:g}' if demanded else 'null'}, or let "
             "stages.quality.min_words, in every language, be at least that",
         )
+
+
+def _check_keep(configs: Mapping[str, Any], where: str) -> None:
+    """Refuses to keep the best where nothing says how good a document is."""
+    for name, config in configs.items():
+        if getattr(config, "keep", None) == "best" and "classifier" not in configs:
+            raise ConfigError(
+                "keeping the best needs the scores of the stage `classifier`",
+                where=f"{where}: stages.{name}.keep",
+                value="best",
+                remedy=f"add `classifier:` under `stages:`, or --set stages.{name}.keep=longest",
+            )
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import ErrorBudgetExceeded, InternalError
+from corpusmill.dedup.base import MAP, Turn, next_turn
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.alarms import Expected, alarms
 from corpusmill.pipeline.chain import Chain, corpus_step
-from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_path, run_corpus_job
+from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_paths, run_corpus_job
 from corpusmill.pipeline.document_tasks import DocumentJob, Done, run_document_job
 from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog
@@ -103,22 +104,29 @@ class Refinery:
             if force:
                 exchange.drop(chain.folder(index))
             step = corpus_step(name, chain.steps[index].config)
-            self._exchange(index, "map", 0, len(chain.shards))
-            for round_number in range(step.rounds):
-                tasks = step.partitions(round_number, len(chain.shards))
-                self._exchange(index, "reduce", round_number, tasks)
-            jobs = [CorpusJob(chain, index, "apply", step.rounds, n) for n in stale]
+            done = [MAP]
+            self._take(index, MAP, ())
+
+            def reported() -> int:
+                return sum(map(exchange.reported, output_paths(chain, index, done[-1:])))
+
+            while (turn := next_turn(step, done, reported)) is not None:
+                self._take(index, turn, tuple(done))
+                done.append(turn)
+            jobs = [CorpusJob(chain, index, None, tuple(done), n) for n in stale]
             self._corpus(f"{name}: apply", jobs)
         self._finish(index)
         exchange.drop(chain.folder(index))
 
-    def _exchange(self, index: int, phase: str, round_number: int, tasks: int) -> None:
+    def _take(self, index: int, turn: Turn, done: tuple[Turn, ...]) -> None:
+        """Runs the tasks of a turn that are not written; those before it are `done`."""
         fingerprint = exchange_fingerprint(self.chain, index)
-        jobs = [CorpusJob(self.chain, index, phase, round_number, n) for n in range(tasks)]
-        jobs = [job for job in jobs if not exchange.is_written(output_path(job), fingerprint)]
-        if jobs:
-            suffix = "" if phase == "map" else f" {round_number}"
-            self._corpus(f"{self.chain.steps[index].name}: {phase}{suffix}", jobs)
+        paths = output_paths(self.chain, index, [turn])
+        missing = [n for n, path in enumerate(paths) if not exchange.is_written(path, fingerprint)]
+        if missing:
+            label = "map" if turn == MAP else f"round {turn.round}" + (f", turn {turn.time}" if turn.time else "")
+            jobs = [CorpusJob(self.chain, index, turn, done, n) for n in missing]
+            self._corpus(f"{self.chain.steps[index].name}: {label}", jobs)
 
     def _corpus(self, label: str, jobs: Sequence[CorpusJob]) -> None:
         note: Callable[[Done | float], str] = lambda done: _kept(done) if isinstance(done, Done) else ""  # noqa: E731

@@ -28,6 +28,7 @@ from corpusmill.stages.base import StageConfig
 from corpusmill.stages.classifier_card import SCORE_DECIMALS, card_path, read_card
 from corpusmill.stages.scored import Bound, Measured, ScoredStage
 
+CLASSIFIER_SCORE: Final = "classifier_score"  # probability of the wanted label, 0..1; NaN without a model
 _NONE: Final = float("nan")
 
 
@@ -134,7 +135,7 @@ class ClassifierStage(ScoredStage[ClassifierConfig]):
     version = 1
     packages = (*fasttext_model.PACKAGES, *text_words.PACKAGES)
     Config = ClassifierConfig
-    score_names = ("has_model", "classifier_score")
+    score_names = ("has_model", CLASSIFIER_SCORE)
     threshold_keys = frozenset({"threshold", "percentile", "languages", "missing_languages"})
     expected_share: ClassVar[Mapping[str, float]] = {"missing_language": 0.5}
 

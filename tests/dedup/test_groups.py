@@ -36,7 +36,12 @@ def test_split_digests_and_partitions() -> None:
 def test_ranked_puts_the_survivor_first() -> None:
     dates = pa.array([None, 5, 7, 7, 1], pa.timestamp("us", tz="UTC"))
     members = pa.table(
-        {"doc_id": ["a", "b", "d", "c", "e"], "fetched_at": dates, "characters": pa.array([9, 9, 2, 2, 1], pa.int64())}
+        {
+            "doc_id": ["a", "b", "d", "c", "e"],
+            "fetched_at": dates,
+            "characters": pa.array([9, 9, 2, 2, 1], pa.int64()),
+            "quality_score": [None, 0.1, 0.5, 0.5, 0.9],
+        }
     )
     group = np.array([0, 0, 0, 0, 1])
     survivors = {}
@@ -45,4 +50,4 @@ def test_ranked_puts_the_survivor_first() -> None:
         survivors[keep] = table.column("doc_id")[survivor[0]].as_py()
         assert sizes.tolist() == [4, 4, 4, 4, 1]
         assert survivor.tolist() == [0, 0, 0, 0, 4]
-    assert survivors == {"latest": "c", "first": "b", "longest": "b"}
+    assert survivors == {"latest": "c", "first": "b", "longest": "b", "best": "c"}

@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from dedup_tables import doc_id, document, tables
 from hypothesis import given, settings
@@ -125,25 +126,14 @@ def test_what_is_left_after_the_last_canonical_document_stays() -> None:
 
 
 def test_many_copies_ship_one_set_a_shard() -> None:
-    text = " ".join(chain(1))
-    shards = tables([document(n, text) for n in range(200)], 4)
-    step = MinHash(MinHashConfig(partitions=2))
-    names = pairs = None
-    rows = [step.map(t.select(list(step.columns)), n, 4) for n, t in enumerate(shards)]
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    shipped = []
 
-    for round_number in (0, 1):
-        table = pa.concat_tables(rows)
-        parts = step.partitions(round_number, 4)
-        split = [table.filter(pc.equal(table["partition"], p)).drop_columns(["partition"]) for p in range(parts)]
-        rows = [step.reduce(round_number, part, 4) for part in split]
-    table = pa.concat_tables(rows)
-    for n, shard in enumerate(shards):
-        decisions = table.filter(pc.equal(table["partition"], n)).drop_columns(["partition"])
-        sets = step.visit(2, decisions, shard.select(list(step.columns)), n, 4)
-        names, pairs = sets.column("set_id"), sets.column("shingles")
-        assert len(names) == 50
-        assert pairs.null_count == 49
-    results = run_step(step, shards)
+    class Watched(MinHash):
+        def visit(self, round_number: int, rows: pa.Table, table: pa.Table, shard: int, shards: int) -> pa.Table:
+            shipped.append(super().visit(round_number, rows, table, shard, shards))
+            return shipped[-1]
+
+    shards = tables([document(n, " ".join(chain(1))) for n in range(200)], 4)
+    results = run_step(Watched(MinHashConfig(partitions=2)), shards)
+    assert [(t.num_rows, t.column("shingles").null_count) for t in shipped] == [(50, 49)] * 4
     assert sum(r.kept.num_rows for r in results) == 1

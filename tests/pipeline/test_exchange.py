@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from corpusmill.core.artifacts import StageFolder
 from corpusmill.core.errors import InternalError
+from corpusmill.dedup.base import MAP
 from corpusmill.pipeline import exchange
 
 
@@ -69,7 +70,7 @@ def test_a_partition_that_does_not_exist_is_a_bug(tmp_path: Path, partition: int
 
 def test_drop_removes_the_whole_exchange(tmp_path: Path) -> None:
     folder = StageFolder(str(tmp_path), "minhash")
-    exchange.write(exchange.path(folder, 0, "s0"), _rows([0]), 1, "f")
+    exchange.write(exchange.path(folder, MAP, "s0"), _rows([0]), 1, "f")
     exchange.drop(folder)
     exchange.drop(folder)
     assert not (tmp_path / "stages" / "minhash" / "exchange").exists()

@@ -166,3 +166,11 @@ def test_a_missing_name_is_named(tmp_path: Path) -> None:
     path.write_text("stages: {extract: , language: }\n")
     with pytest.raises(ConfigError, match="`name`"):
         recipe.load(str(path))
+
+
+def test_keeping_the_best_needs_scores() -> None:
+    with pytest.raises(ConfigError, match="keeping the best needs the scores of the stage `classifier`") as caught:
+        sample_runs.load("stages.minhash.keep=best")
+    assert "stages.minhash.keep=longest" in caught.value.remedy
+    loaded = sample_runs.load("stages.minhash.keep=best", "stages.classifier={model: m.bin, threshold: 0.5}")
+    assert loaded.stages["minhash"]["keep"] == "best"
