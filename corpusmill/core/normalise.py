@@ -69,12 +69,14 @@ class Folds(NamedTuple):
 
     one: uint32 (0x110000,), the form where it is one code point, 0 where nothing is left, MANY where there are several:
         then they are codes[offsets[c] : offsets[c] + counts[c]].
+    marks: bool (0x110000,), what belongs to the letter before it.
     """
 
     one: CodePoints
     counts: npt.NDArray[np.uint8]
     offsets: Int64Array
     codes: CodePoints
+    marks: npt.NDArray[np.bool_]
 
 
 MANY = np.uint32(0xFFFFFFFF)
@@ -83,13 +85,40 @@ MANY = np.uint32(0xFFFFFFFF)
 @functools.cache
 def folds() -> Folds:
     """The table of forms, made once in a process."""
-    counts, (offsets, codes), _ = _fold_table()
+    counts, (offsets, codes), marks = _fold_table()
     one = np.full(_CODE_POINTS, MANY, dtype=np.uint32)
     one[counts == 0] = 0
     single = counts == 1
     one[single] = codes[offsets[single]]
     one[0] = 0  # the control character NUL; nothing is left of it anyway
-    return Folds(one, counts, offsets, codes)
+    return Folds(one, counts, offsets, codes, marks)
+
+
+@numba.njit(cache=True, inline="always")
+def _decode(data: npt.NDArray[np.uint8], i: int) -> tuple[np.uint32, int]:
+    """The code point that begins at byte `i` of valid UTF-8, and where the next one does."""
+    c = np.uint32(data[i])
+    if c < 0x80:
+        return c, i + 1
+    if c < 0xE0:
+        return np.uint32((c & 0x1F) << 6 | (data[i + 1] & 0x3F)), i + 2
+    if c < 0xF0:
+        return np.uint32((c & 0x0F) << 12 | (np.uint32(data[i + 1]) & 0x3F) << 6 | (data[i + 2] & 0x3F)), i + 3
+    high = (c & 0x07) << 18 | (np.uint32(data[i + 1]) & 0x3F) << 12
+    return np.uint32(high | (np.uint32(data[i + 2]) & 0x3F) << 6 | (data[i + 3] & 0x3F)), i + 4
+
+
+@numba.njit(cache=True, inline="always")
+def _hash_form(state: np.uint64, length: int, c: int, folds: Folds) -> tuple[np.uint64, int]:
+    """State and length of a unit's hash after the normalised form of one more code point."""
+    form = folds.one[c]
+    if form == MANY:
+        for at in range(folds.offsets[c], folds.offsets[c] + folds.counts[c]):
+            state = hash_more(state, folds.codes[at])
+        return state, length + folds.counts[c]
+    if form:
+        return hash_more(state, int(form)), length + 1
+    return state, length
 
 
 @numba.njit(cache=True, nogil=True)
@@ -109,42 +138,69 @@ def hash_words_of_utf8(data: npt.NDArray[np.uint8], begin: int, end: int, folds:
     state = hash_start(0)
     i = begin
     while i < end:
-        c = np.uint32(data[i])
-        if c < 0x80:
-            i += 1
-        elif c < 0xE0:
-            c = (c & 0x1F) << 6 | (data[i + 1] & 0x3F)
-            i += 2
-        elif c < 0xF0:
-            c = (c & 0x0F) << 12 | (np.uint32(data[i + 1]) & 0x3F) << 6 | (data[i + 2] & 0x3F)
-            i += 3
-        else:
-            c = (
-                (c & 0x07) << 18
-                | (np.uint32(data[i + 1]) & 0x3F) << 12
-                | (np.uint32(data[i + 2]) & 0x3F) << 6
-                | (data[i + 3] & 0x3F)
-            )
-            i += 4
+        c, i = _decode(data, i)
         if is_space(int(c)):
             if length:
                 out[words] = hash_end(state, length)
                 words += 1
                 length = 0
                 state = hash_start(0)
-            continue
-        form = folds.one[c]
-        if form == MANY:
-            for at in range(folds.offsets[c], folds.offsets[c] + folds.counts[c]):
-                state = hash_more(state, folds.codes[at])
-            length += folds.counts[c]
-        elif form:
-            state = hash_more(state, int(form))
-            length += 1
+        else:
+            state, length = _hash_form(state, length, int(c), folds)
     if length:
         out[words] = hash_end(state, length)
         words += 1
     return words
+
+
+@numba.njit(cache=True, nogil=True)
+def hash_letters_of_utf8(data: npt.NDArray[np.uint8], begin: int, end: int, folds: Folds, out: UInt64Array) -> int:
+    """`normalised_letters(text).hashes`, straight from UTF-8; as `hash_words_of_utf8`, but `out` has end - begin."""
+    letters = 0
+    length = 0
+    state = hash_start(0)
+    i = begin
+    while i < end:
+        c, i = _decode(data, i)
+        if folds.marks[c]:
+            if length:
+                state, length = _hash_form(state, length, int(c), folds)
+            continue
+        if length:
+            out[letters] = hash_end(state, length)
+            letters += 1
+        state, length = _hash_form(hash_start(0), 0, int(c), folds)
+    if length:
+        out[letters] = hash_end(state, length)
+        letters += 1
+    return letters
+
+
+@numba.njit(cache=True, nogil=True)
+def hash_units_of_utf8(
+    data: npt.NDArray[np.uint8], offsets: Int64Array, spaced: npt.NDArray[np.bool_], folds: Folds
+) -> tuple[UInt64Array, Int64Array]:
+    """Hashes of the units of many texts: words where `spaced`, letters elsewhere.
+
+    Args:
+        data, offsets: uint8, int64 (n + 1,): text i is data[offsets[i] : offsets[i + 1]], valid UTF-8.
+        spaced: bool (n,).
+        folds: see `folds()`.
+
+    Returns:
+        uint64 (k,), int64 (n + 1,): the hashes of text i are hashes[ends[i] : ends[i + 1]].
+    """
+    # No text has more units than bytes; pages of it that are never written to cost no memory.
+    hashes = np.empty(offsets[-1] - offsets[0] + len(spaced) + 1, dtype=np.uint64)
+    ends = np.zeros(len(spaced) + 1, dtype=np.int64)
+    for i in range(len(spaced)):
+        out = hashes[ends[i] :]
+        if spaced[i]:
+            found = hash_words_of_utf8(data, offsets[i], offsets[i + 1], folds, out)
+        else:
+            found = hash_letters_of_utf8(data, offsets[i], offsets[i + 1], folds, out)
+        ends[i + 1] = ends[i] + found
+    return hashes[: ends[-1]], ends
 
 
 def normalised_letters(text: str) -> Units:

@@ -57,9 +57,13 @@ def test_documents_shorter_than_a_window_have_none(length: int) -> None:
     assert len(window_keys(np.arange(length - 1, dtype=np.uint64), length, 0)[0]) == 0
 
 
-@given(st.sets(st.integers(0, 60)), st.integers(1, 9))
-def test_covered_against_sets(positions: set[int], length: int) -> None:
-    starts, ends = covered(np.array(sorted(positions), dtype=np.int64), length)
-    runs = list(zip(starts.tolist(), ends.tolist(), strict=True))
-    assert [i for a, b in runs for i in range(a, b)] == sorted({i + k for i in positions for k in range(length)})
-    assert all(b < a for (_, b), (a, _) in pairwise(runs))
+RANGES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(1, 9)), max_size=30)
+
+
+@given(RANGES)
+def test_covered_against_sets(ranges: list[tuple[int, int, int]]) -> None:
+    columns = np.array(sorted(ranges), dtype=np.int64).reshape(-1, 3).T
+    found = list(zip(*(column.tolist() for column in covered(*columns)), strict=True))
+    expected = {(document, i) for document, start, length in ranges for i in range(start, start + length)}
+    assert [(document, i) for document, start, end in found for i in range(start, end)] == sorted(expected)
+    assert all(b < a or one != other for (one, _, b), (other, a, _) in pairwise(found))
