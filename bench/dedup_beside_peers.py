@@ -49,7 +49,7 @@ def stage_seconds(pages: Path, size: int, work: Path) -> tuple[float, int]:
     """Wall seconds of the whole step in one process, from Parquet to Parquet, the exchange on disk between; kept."""
     for name, count in (("warm-up", WARM_UP_DOCUMENTS), ("run", size)):
         corpus = Corpus(pages, count)
-        chain, _ = prepare(work / name, corpus.shard, corpus.shards, {"minhash": {}})
+        chain = prepare(work / name, corpus.shard, corpus.shards, {"minhash": {}})
         refinery = MeasuredRefinery(chain, InTurn(), EventLog(chain.run))
         index = chain.index("minhash")
         started = time.perf_counter()

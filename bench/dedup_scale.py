@@ -72,7 +72,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._cpu: dict[tuple[int, str], float] = {}  # by process, at the last look
-        self._peak = 0
+        self._peak: dict[tuple[int, str], int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -97,22 +97,23 @@ class Watch:
                 continue
             self._cpu[pid, started] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             peak = next((line for line in status.splitlines() if line.startswith("VmHWM")), None)
-            self._peak = max(self._peak, int(peak.split()[1]) << 10 if peak else 0)
+            if peak:  # none when it is about to end
+                self._peak[pid, started] = int(peak.split()[1]) << 10
 
     def cpu_seconds(self) -> float:
         """CPU seconds so far, of processes that have ended too."""
         self._look()
         return sum(self._cpu.values())
 
-    def peak_bytes(self) -> int:
-        """Largest resident memory of one process so far."""
+    def peak_bytes(self, *, own: bool = True) -> int:
+        """Largest resident memory of one process so far; `own`: this one counts too."""
         self._look()
-        return self._peak
+        return max(size for (pid, _), size in self._peak.items() if own or pid != os.getpid())
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One step over one corpus. exchanged_bytes: by round, `map` first."""
+    """One step over one corpus. exchanged_bytes: by turn."""
 
     size: int
     step: str
@@ -134,9 +135,11 @@ class Measured:
         return 1000 * self.seconds / self.documents_in
 
 
-def measure(corpus: Corpus, run: Path, engine: Engine, watch: Watch, partitions: int) -> tuple[Chain, list[Measured]]:
+def measure(
+    corpus: Corpus, run: Path, engine: Engine, watch: Watch, partitions: int | None
+) -> tuple[Chain, list[Measured]]:
     """Runs the steps over `corpus`."""
-    chain, _ = prepare(run, corpus.shard, corpus.shards, {name: {"partitions": partitions} for name in STEPS})
+    chain = prepare(run, corpus.shard, corpus.shards, {name: {"partitions": partitions} for name in STEPS})
     events = EventLog(chain.run)
     refinery = MeasuredRefinery(chain, engine, events)
     found = []
@@ -278,7 +281,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--partitions", type=int, default=16)
+    parser.add_argument("--partitions", type=int, help="default: by the number of shards")
     parser.add_argument("--crawl", type=Path, default=DATA, help="folder of real pages")
     parser.add_argument("--documents", type=Path, default=CACHE / "dedup_truth.parquet", help="their extracted texts")
     parser.add_argument("--work", type=Path, help="where the runs are made; default: a temporary folder")

@@ -2,8 +2,8 @@
 
 A document is a piece of a real English page, of 40 to 300 words, with its words exchanged: every word for another one
 that is about as frequent in the pages, one and the same everywhere in the document, so that lengths, repeats,
-punctuation and line breaks stay and n-grams are new (what has neither letter nor digit is left out). Pages become as
-many different documents as are wanted. Of these
+punctuation and line breaks stay and n-grams are new (words without letter or digit or of more than 30 letters are left
+out). Pages become as many different documents as are wanted. Of these
 
 - 80 % have nothing to do with another one,
 - 8 % hold a passage of 70 words that others hold: half of them one that about 4 documents hold, a quarter one of about
@@ -48,6 +48,7 @@ LANGUAGE = "en"
 SHARD_DOCUMENTS = 5_000
 PIECE_WORDS = (40, 300)
 PASSAGE_WORDS = 70
+MOST_LETTERS = 30  # longer words are addresses and the like
 ORIGINAL, WITH_PASSAGE, NEAR, COPY = range(4)
 _SHARES = np.array([0.80, 0.88, 0.96, 1.0])  # cumulative, in the order of the kinds
 _HOLDERS = (4, 4, 32, 256)  # of a passage, by two bits of its holder's hash
@@ -74,7 +75,7 @@ class Pieces(NamedTuple):
 
 
 def _words(line: str) -> list[str]:
-    return [word for word in line.split() if any(c.isalnum() for c in word)]
+    return [word for word in line.split() if len(word) <= MOST_LETTERS and any(c.isalnum() for c in word)]
 
 
 def read_pieces(pages: Path) -> tuple[Vocabulary, Pieces]:
@@ -218,7 +219,7 @@ class Corpus:
     @property
     def shards(self) -> int:
         """Number of shards."""
-        return -(-self.size // SHARD_DOCUMENTS)
+        return shards_of(self.size)
 
     def texts(self, numbers: Int64Array) -> pa.Array:
         """Texts of documents, large_string."""
@@ -232,6 +233,11 @@ class Corpus:
         """The documents of one shard, as they leave the language stage."""
         numbers = np.arange(shard * SHARD_DOCUMENTS, min((shard + 1) * SHARD_DOCUMENTS, self.size))
         return document_table(warc_file(shard), self.texts(numbers))
+
+
+def shards_of(size: int) -> int:
+    """Number of shards of so many documents."""
+    return -(-size // SHARD_DOCUMENTS)
 
 
 def warc_file(shard: int) -> str:
@@ -263,23 +269,23 @@ def document_table(name: str, texts: pa.Array) -> pa.Table:
     return pa.table(rows, schema=documents.DOCUMENT_WITH_LANGUAGE)
 
 
-def prepare(
-    run: Path, table: Callable[[int], pa.Table], shards: int, steps: dict[str, dict[str, Any]]
-) -> tuple[Chain, Counts]:
-    """A run whose documents, `table(shard)` for every shard, have left the language stage; `steps` are left to do.
+def chain_of(run: Path, shards: int, steps: dict[str, dict[str, Any]]) -> Chain:
+    """The chain of a run over `shards` shards: WARC, extraction and language, then `steps`."""
+    stages: dict[str, Any] = {"extract": {}, "language": {}, **steps}
+    resolved = recipe.resolve({"name": "made", "stages": stages}, "this benchmark")
+    pieces = [Slice(warc_file(i), warc_file(i), "", 0, 0, 1) for i in range(shards)]
+    return Chain.of(str(run), resolved, [Shard(f"{p.warc_file}--0000", f"made:{p.warc_file}", p) for p in pieces])
+
+
+def prepare(run: Path, table: Callable[[int], pa.Table], shards: int, steps: dict[str, dict[str, Any]]) -> Chain:
+    """A new run whose documents, `table(shard)` for every shard, have left the language stage; `steps` are left to do.
 
     Only that stage is committed: what stands before it is never asked for.
     """
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
-    stages: dict[str, Any] = {"extract": {}, "language": {}, **steps}
-    resolved = recipe.resolve({"name": run.name, "stages": stages}, "this benchmark")
-    pieces = [Slice(warc_file(i), warc_file(i), "", 0, 0, 1) for i in range(shards)]
-    chain = Chain.of(
-        str(run), resolved, [Shard(f"{p.warc_file}--0000", f"{run.name}:{p.warc_file}", p) for p in pieces]
-    )
+    chain = chain_of(run, shards, steps)
     at = chain.index("language")
-    total = Counts()
     for i, shard in enumerate(chain.shards):
         rows = table(i)
         tally = Tally(documents=rows.num_rows, characters=documents.characters_in(rows))
@@ -287,8 +293,7 @@ def prepare(
         tables = {"out": rows, "removed": documents.empty(documents.REMOVAL)}
         tables["quarantine"] = documents.empty(documents.QUARANTINE)
         chain.folder(at).commit(shard.name, chain.fingerprint(at, shard), tables, counts)
-        total += counts
-    return chain, total
+    return chain
 
 
 class InTurn(Engine):
@@ -317,7 +322,7 @@ class MeasuredRefinery(Refinery):
         nothing = recipe.ErrorBudget()
         any_share = {step.name: dict.fromkeys(("near_duplicate", "mostly_duplicate")) for step in chain.steps}
         super().__init__(chain, engine, events, nothing, any_share)
-        self.exchanged: dict[str, dict[str, int]] = {}  # step -> round -> bytes
+        self.exchanged: dict[str, dict[str, int]] = {}  # step -> turn of a round -> bytes
 
     def _finish(self, index: int) -> None:
         root = Path(self.chain.folder(index).root) / "exchange"
