@@ -11,8 +11,8 @@
 Each step runs by the engine over the corpus by itself. Expected of `minhash`: one copy of every text stays, and the
 larger of the two pages of every pair that is similar; of `substring`: a text that is there twice is gone, as is a page
 that repeats itself; other documents, which neither repeat one another nor themselves, are left as they are. --scale
-makes everything smaller. Printed: seconds, bytes exchanged a document, the largest resident memory of any process (target: 3 GiB), what
-was expected and found. Exit code 1 when a result is wrong or the memory is above the target.
+makes everything smaller. Printed: seconds, bytes exchanged a document, the largest resident memory of any process
+(target: 3 GiB), what was expected and found. Exit code 1 when a result is wrong or the memory is above the target.
 """
 
 from __future__ import annotations
