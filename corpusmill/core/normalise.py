@@ -213,6 +213,20 @@ def normalised_letters(text: str) -> Units:
     return _units(points, no_mark[is_letter], ends[is_letter])
 
 
+def normalised_texts(text: str, language: str | None) -> list[str]:
+    """The normalised form of every word of `text`, or, with language None, of every letter.
+
+    Equal to the hashes of `normalised_words` and `normalised_letters`, one by one.
+    """
+    units = normalised_letters(text) if language is None else normalised_words(text, language)
+    folded, at = fold(codepoints(text))
+    data = folded.tobytes()
+    return [
+        data[4 * a : 4 * b].decode("utf-32-le")
+        for a, b in zip(at[units.starts].tolist(), at[units.ends].tolist(), strict=True)
+    ]
+
+
 def _units(points: CodePoints, starts: Int64Array, ends: Int64Array) -> Units:
     """The spans that are not empty after normalisation, hashed."""
     folded, at = fold(points)

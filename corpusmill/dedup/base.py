@@ -22,6 +22,7 @@ of partitions: memory is what it bounds.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -34,6 +35,7 @@ from corpusmill.core.errors import InternalError
 from corpusmill.core.verdicts import StageResult
 
 PARTITION = "partition"  # int32 column that every exchanged table carries
+_REMARKS = b"remarks"
 _LEAST_PARTITIONS, _MOST_PARTITIONS = 16, 4096
 _SHARDS_A_PARTITION = 64  # keys of so many shards are some 100 MB in memory
 
@@ -147,6 +149,17 @@ class VisitingStep(CorpusStep[ConfigT]):
     def revised(self, table: pa.Table, lasting: pa.Table) -> pa.Table:
         """The documents of a shard after `lasting`, its rows of all turns of that round so far, oldest first."""
         return table
+
+
+def with_remarks(rows: pa.Table, remarks: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows of a task with remarks about them: few and small JSON objects that reports read at the end of a step."""
+    return rows.replace_schema_metadata({_REMARKS: json.dumps(remarks)})
+
+
+def remarks_of(rows: pa.Table) -> list[dict[str, Any]]:
+    """The remarks about the rows of a task."""
+    found: list[dict[str, Any]] = json.loads((rows.schema.metadata or {}).get(_REMARKS, "[]"))
+    return found
 
 
 class Turn(NamedTuple):

@@ -1,8 +1,8 @@
 """Near-duplicates by MinHash and locality-sensitive hashing (RefinedWeb s3.3, G.3.1; defaults of FineWeb).
 
 1. The set of word n-grams (n = 5) of the normalised text. [DEVIATION] RefinedWeb takes GPT-2 tokens: words do not
-   depend on a tokenizer made for English, and FineWeb and Lee et al. use them too. Japanese words are morphemes, in
-   other languages without spaces every letter is a word (core/words.py).
+   depend on a tokenizer made for English, and FineWeb and Lee et al. use them too. Japanese words are morphemes; other
+   languages without spaces have no words here (core/words.py), and their n-grams are of n = 8 letters.
 2. bands * rows minima under affine maps; documents that agree in all rows of one band meet in its bucket.
    14 bands of 8 rows: 77 % of pairs at Jaccard 0.75, 92 % at 0.80. RefinedWeb: 450 bands of 20 rows, 76 % and 99.5 %.
 3. Connected components over all buckets, in one task (dedup/components.py) or, where the edges do not fit it, in many
@@ -12,7 +12,7 @@
    replaces it; those that are not make groups of their own or stay. `min_similarity: null` is RefinedWeb's way: what
    shares a bucket is taken for a near-duplicate, and chains of pairs are one cluster.
 
-Documents of fewer than n words have one shingle, all their words: only documents of the same normalised words meet.
+Documents of fewer than n words or letters have one shingle, all of them: they meet only where all are the same.
 Documents without words (digits and letters are words, emoji and punctuation are not) have no shingle and are kept.
 """
 
@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,10 @@ from pydantic import Field
 from corpusmill.core import documents, words
 from corpusmill.core.documents import utf8
 from corpusmill.core.hashing import Int64Array, UInt64Array
-from corpusmill.core.normalise import folds, normalised_words
+from corpusmill.core.normalise import folds, normalised_letters, normalised_words
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
-from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
+from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep, with_remarks
 from corpusmill.dedup.components import contracted
 from corpusmill.dedup.stars import Bools, Links, labels, large_star, small_star
 
@@ -82,17 +82,43 @@ _ROW_BITS: Final = 32
 _ROW: Final = (1 << _ROW_BITS) - 1
 
 # Rounds. A star is an edge to a smaller node of the component.
-_BUCKETS, _LARGE_STAR, _SMALL_STAR, _STARS, _ALL_EDGES, _MEMBERS, _CLUSTERS, _END = range(8)
+BUCKETS, _LARGE_STAR, _SMALL_STAR, _STARS, _ALL_EDGES, _MEMBERS, _CLUSTERS, _END = range(8)
+
+
+LARGEST_BUCKETS: Final = 50  # remarks of a task about its buckets
+_EXAMPLES: Final = 3  # documents of each
+
+
+class Bucket(NamedTuple):
+    """A bucket that is worth a remark. key: 32 hexadecimal digits. documents: its size. nodes: its first documents."""
+
+    key: str
+    documents: int
+    nodes: Sequence[int]
+
+
+def node_of(node: int) -> tuple[int, int]:
+    """Shard and row of a document."""
+    return node >> _ROW_BITS, node & _ROW
 
 
 class MinHashConfig(CorpusStepConfig):
     """Config of `MinHash`."""
 
-    neutral: ClassVar[frozenset[str]] = CorpusStepConfig.neutral | {"max_edges"}
+    neutral: ClassVar[frozenset[str]] = CorpusStepConfig.neutral | {
+        "max_edges",
+        "large_bucket",
+        "large_cluster",
+        "max_source_loss",
+    }
 
     bands: int = Field(14, ge=1, le=10_000, description="buckets a document; one in common makes a pair")
     rows: int = Field(8, ge=1, le=1_000, description="minima that must agree in a bucket")
-    ngram: int = Field(5, ge=1, le=100, description="words a shingle")
+    ngram: int = Field(5, ge=1, le=100, description="words a shingle, in languages that write spaces and in Japanese")
+    character_ngram: int = Field(
+        8, ge=1, le=100, description="normalised letters a shingle in the other languages; 8 are 5 Japanese words"
+    )
+    japanese: Literal["words", "characters"] = Field("words", description="what Japanese shingles are made of")
     seed: int = Field(0, ge=0, description="seed of the permutations")
     min_similarity: Annotated[float, Field(ge=0, le=1)] | None = Field(
         0.7,
@@ -109,11 +135,20 @@ class MinHashConfig(CorpusStepConfig):
         description="edges of which the components are found in one task, some 150 bytes each; more are exchanged"
         " (large-star, small-star); never changes results",
     )
+    large_bucket: int = Field(100_000, ge=2, description="documents of a bucket above which it is warned of")
+    large_cluster: int = Field(100_000, ge=2, description="documents of a cluster above which it is warned of")
+    max_source_loss: float = Field(
+        0.8, ge=0, le=1, description="share of a domain's documents that may go as near-duplicates without a warning"
+    )
     keep: Literal["longest", "latest", "first", "best"] = Field(
         "longest",
         description="survivor of a cluster: longest text (then latest), latest or first fetched_at (unknown last), best"
         " quality_score (unknown last, then longest); the smallest doc_id decides ties",
     )
+
+    def in_words(self, language: str) -> bool:
+        """Whether shingles of `language` are made of words, else of letters."""
+        return words.writes_spaces(language) or (language == "ja" and self.japanese == "words")
 
 
 class MinHash(VisitingStep[MinHashConfig]):
@@ -131,7 +166,7 @@ class MinHash(VisitingStep[MinHashConfig]):
     rounds = _END
     visits = frozenset({_MEMBERS})
     branches = MappingProxyType(
-        {_BUCKETS: (_LARGE_STAR, _ALL_EDGES), _SMALL_STAR: (_LARGE_STAR, _STARS), _STARS: (_MEMBERS,)}
+        {BUCKETS: (_LARGE_STAR, _ALL_EDGES), _SMALL_STAR: (_LARGE_STAR, _STARS), _STARS: (_MEMBERS,)}
     )
 
     def __init__(self, config: MinHashConfig) -> None:
@@ -146,11 +181,11 @@ class MinHash(VisitingStep[MinHashConfig]):
 
     def report(self, round_number: int, rows: pa.Table) -> int:
         """Edges of the buckets; after small-star the edges that changed."""
-        return rows.num_rows // 2 if round_number == _BUCKETS else int(pc.sum(rows.column("changed")).as_py() or 0)
+        return rows.num_rows // 2 if round_number == BUCKETS else int(pc.sum(rows.column("changed")).as_py() or 0)
 
     def following(self, round_number: int, turn: int, reported: int) -> int:
         """One task for all edges if they fit, else the stars, until none changes."""
-        if round_number == _BUCKETS:
+        if round_number == BUCKETS:
             return _ALL_EDGES if reported <= self.config.max_edges else _LARGE_STAR
         return _LARGE_STAR if reported else _STARS
 
@@ -167,26 +202,34 @@ class MinHash(VisitingStep[MinHashConfig]):
             *utf8(texts), in_kernel, folds(), config.ngram, *self._permutations, config.bands, config.rows
         )
         for row in np.flatnonzero(~spaced).tolist():
-            units = normalised_words(texts[row].as_py(), table.column("language")[row].as_py())
-            shingles = signatures.shingles(units.hashes, config.ngram)
+            shingles = self._shingles(texts[row].as_py(), table.column("language")[row].as_py())
             if len(shingles):
                 has_words[row] = True
                 values = signatures.signature(shingles, *self._permutations)
                 high[row], low[row] = signatures.band_keys(values, config.bands, config.rows)
         nodes = np.repeat(np.flatnonzero(has_words) | (shard << _ROW_BITS), config.bands)
         high, low = high[has_words].ravel(), low[has_words].ravel()
-        partition = groups.partition_of(high, self.partitions(_BUCKETS, shards))
+        partition = groups.partition_of(high, self.partitions(BUCKETS, shards))
         return pa.table([pa.array(c) for c in (high, low, nodes, partition)], schema=_BAND)
+
+    def _shingles(self, text: str, language: str) -> UInt64Array:
+        """Hashes of the shingles of a text, in order, with repeats."""
+        if self.config.in_words(language):
+            return signatures.shingles(normalised_words(text, language).hashes, self.config.ngram)
+        return signatures.shingles(normalised_letters(text).hashes, self.config.character_ngram)
 
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
         """Buckets to edges, edges to components, components to decisions."""
         if round_number == _CLUSTERS:
             return self._decisions(rows)
-        if round_number == _BUCKETS:
-            found = groups.repeated(*groups.key_columns(rows))
-            nodes = rows.column("node").take(pa.array(found.rows)).to_numpy()
+        if round_number == BUCKETS:
+            high, low = groups.key_columns(rows)
+            found = groups.repeated(high, low)
+            nodes = rows.column("node").to_numpy()[found.rows]
+            remarks = _largest(high[found.rows], low[found.rows], nodes, found.numbers)
             links = Links(*contracted(nodes, _centres(nodes, found.numbers)), np.empty(0, dtype=bool))
-            return self._both_ways(links._replace(changed=np.zeros(len(links.nodes), dtype=bool)), shards)
+            edges = self._both_ways(links._replace(changed=np.zeros(len(links.nodes), dtype=bool)), shards)
+            return with_remarks(edges, [bucket._asdict() for bucket in remarks])
         nodes, others = rows.column("node").to_numpy(), rows.column("other").to_numpy()
         if round_number == _LARGE_STAR:
             links = large_star(nodes, others)
@@ -243,8 +286,7 @@ class MinHash(VisitingStep[MinHashConfig]):
         shipped: set[tuple[int, bytes]] = set()
         texts, languages = members.column("text"), members.column("language")
         for row, component in enumerate(components):
-            units = normalised_words(texts[row].as_py(), languages[row].as_py())
-            shingles = verified.sketch(signatures.shingles(units.hashes, self.config.ngram))
+            shingles = verified.sketch(self._shingles(texts[row].as_py(), languages[row].as_py()))
             name = hashlib.blake2b(shingles.tobytes(), digest_size=16).digest()
             ids.append(name)
             sets.append(None if (component, name) in shipped else shingles)
@@ -323,6 +365,21 @@ def _centres(nodes: Int64Array, numbers: Int64Array) -> Int64Array:
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     smallest = np.minimum.reduceat(nodes, starts) if len(starts) else nodes
     return smallest[numbers]
+
+
+def _largest(high: UInt64Array, low: UInt64Array, nodes: Int64Array, numbers: Int64Array) -> list[Bucket]:
+    """The largest buckets, of equal ones those with the smallest key."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    sizes = np.diff(starts, append=len(numbers))
+    largest = np.lexsort((low[starts], high[starts], -sizes))[:LARGEST_BUCKETS]
+    return [
+        Bucket(
+            f"{high[start]:016x}{low[start]:016x}",
+            int(size),
+            np.partition(nodes[start : start + size], min(_EXAMPLES, size) - 1)[:_EXAMPLES].tolist(),
+        )
+        for start, size in zip(starts[largest], sizes[largest], strict=True)
+    ]
 
 
 def _candidates(nodes: Int64Array, smallest: Int64Array) -> pa.Table:

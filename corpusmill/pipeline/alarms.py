@@ -5,7 +5,7 @@ The band of a rule is `expected_share` of its stage, or what the recipe says und
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -14,19 +14,22 @@ import pyarrow.compute as pc
 
 from corpusmill.core import documents
 from corpusmill.core.artifacts import Counts
+from corpusmill.dedup.minhash import MinHash, MinHashConfig
+from corpusmill.pipeline import near_duplicates
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.registry import DOCUMENT_STAGES
 from corpusmill.pipeline.scores import scored_stages
 
 Expected = Mapping[str, Mapping[str, float | None]]  # stage -> rule -> largest share of the stage's input
 
-_LEAST_DOCUMENTS: Final = 200  # shares of fewer say little
+_LEAST_DOCUMENTS: Final = near_duplicates.LEAST_DOCUMENTS
 _SHARDS_READ: Final = 8  # so many tell the median value of what was removed
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """A rule outside its band; with rule "" a stage that left nothing.
+    """A rule outside its band; with rule "" a stage that left nothing; with rule bucket, cluster or source the worst of
+    what `minhash` reports (pipeline/near_duplicates.py).
 
     share: of the stage's input, 0..1; expected: the band. value: median of what was removed; threshold: it was judged
     by; both None for rules without a number. setting: the recipe key to look at.
@@ -66,12 +69,58 @@ def alarms(chain: Chain, index: int, counts: Counts, expected: Expected) -> list
         )
         gone = sum(tally.documents for tally in counts.removed.values())
         found.append(Alarm(name, "", into, gone, gone / into, None, None, None, f"stages.{name}", message))
-    return found
+    return [*found, *(_striking(chain, index, into) if name == MinHash.name else ())]
 
 
 def _stage_bands(chain: Chain, index: int) -> Mapping[str, float]:
     name = chain.names[index]
     return DOCUMENT_STAGES[name].expected_share if name in DOCUMENT_STAGES else {}
+
+
+def _striking(chain: Chain, index: int, into: int) -> Iterator[Alarm]:
+    """Warnings about what the report of `minhash` shows: one for each of the three limits, with the worst that is over.
+
+    documents_in and removed are those of the source, or of the step and the bucket or cluster.
+    """
+    report = near_duplicates.read_report(chain, index)
+    if report is None:
+        return
+    name = chain.names[index]
+    config = MinHashConfig.model_validate(chain.steps[index].config)
+    limits = {"bucket": "large_bucket", "cluster": "large_cluster", "source": "max_source_loss"}
+    for kind, key in limits.items():
+        limit = getattr(config, key)
+        rows = [row for row in report.to_pylist() if row["kind"] == kind]
+        if kind == "source":
+            over = [row for row in rows if row["removed"] > limit * row["documents"]]
+        else:
+            over = [row for row in rows if row["documents"] > limit]
+        if not over:
+            continue
+        worst, setting = over[0], f"stages.{name}.{key}"
+        number = f"{len(over)} or more" if len(over) == near_duplicates.LARGEST else str(len(over))
+        if kind == "source":
+            share = worst["removed"] / worst["documents"]
+            what = (
+                f"{name} removed {100 * share:.1f} % of the {worst['documents']:,} documents of {worst['name']}; "
+                f"expected are at most {100 * limit:g} % of a domain. Domains above it: {number}"
+            )
+        else:
+            share = worst["documents"] / max(1, into)
+            shown = f" ({', '.join(worst['examples'])}, ...)" if worst["examples"] else ""
+            what = (
+                f"{name} has a {kind} of {worst['documents']:,} documents: {worst['name']}{shown}. "
+                f"{kind.capitalize()}s of more than {limit:,}: {number}"
+            )
+        parts = [
+            what,
+            f"{chain.folder(index).root}/report.parquet names them",
+            f"if they are right: {setting} in the recipe; if not, min_similarity compares the documents of a bucket",
+        ]
+        gone = worst["removed"] if kind == "source" else worst["documents"]
+        whole = worst["documents"] if kind == "source" else into
+        message = "\n    ".join(parts)
+        yield Alarm(name, kind, whole, gone, share, limit, None, None, setting, message)
 
 
 def _rule_alarm(chain: Chain, index: int, rule: str, into: int, removed: int, band: float) -> Alarm:

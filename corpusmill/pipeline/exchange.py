@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,19 +21,20 @@ from pydantic import BaseModel
 from corpusmill.core import documents, storage
 from corpusmill.core.artifacts import StageFolder
 from corpusmill.core.errors import InternalError
-from corpusmill.dedup.base import PARTITION, Turn
+from corpusmill.dedup.base import PARTITION, Turn, remarks_of
 
 
 class _Note(BaseModel):
     """What the schema of an exchange file carries.
 
-    fingerprint: of what wrote it. groups: the row group of every partition in it. reported: the number its task
-    reported (dedup/base.py).
+    fingerprint: of what wrote it. groups: the row group of every partition in it. reported, remarks: the number its
+    task reported and its remarks (dedup/base.py).
     """
 
     fingerprint: str
     groups: dict[int, int]
     reported: int
+    remarks: list[dict[str, Any]]
 
 
 def path(folder: StageFolder, turn: Turn, task: str) -> str:
@@ -49,7 +51,12 @@ def write(file: str, rows: pa.Table, partitions: int, fingerprint: str, reported
     table = rows.drop_columns([PARTITION]).take(pa.array(by_partition)).combine_chunks()
     present, starts = np.unique(numbers[by_partition], return_index=True)
     ends = [*starts[1:].tolist(), len(numbers)] if len(numbers) else []
-    note = _Note(fingerprint=fingerprint, groups={int(p): i for i, p in enumerate(present)}, reported=reported)
+    note = _Note(
+        fingerprint=fingerprint,
+        groups={int(p): i for i, p in enumerate(present)},
+        reported=reported,
+        remarks=remarks_of(rows),
+    )
     table = table.replace_schema_metadata({"exchange": note.model_dump_json()})
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", version="2.6") as writer:
@@ -70,6 +77,12 @@ def reported(file: str) -> int:
     """The number that the task reported which wrote `file`."""
     with storage.open_read(file) as handle:
         return int(_note(pq.ParquetFile(handle)).reported)
+
+
+def remarks(file: str) -> list[dict[str, Any]]:
+    """The remarks of the task that wrote `file`."""
+    with storage.open_read(file) as handle:
+        return list(_note(pq.ParquetFile(handle)).remarks)
 
 
 def read(files: Sequence[str], partition: int | None) -> pa.Table:

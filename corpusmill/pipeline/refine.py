@@ -8,7 +8,8 @@ from itertools import pairwise
 from corpusmill.core.artifacts import Counts, ShardManifest
 from corpusmill.core.errors import ErrorBudgetExceeded, InternalError
 from corpusmill.dedup.base import MAP, Turn, next_turn
-from corpusmill.pipeline import exchange
+from corpusmill.dedup.minhash import MinHash
+from corpusmill.pipeline import exchange, near_duplicates
 from corpusmill.pipeline.alarms import Expected, alarms
 from corpusmill.pipeline.chain import Chain, corpus_step
 from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_paths, run_corpus_job
@@ -115,6 +116,8 @@ class Refinery:
                 done.append(turn)
             jobs = [CorpusJob(chain, index, None, tuple(done), n) for n in stale]
             self._corpus(f"{name}: apply", jobs)
+        if name == MinHash.name:
+            near_duplicates.write_report(chain, index, self.engine)
         self._finish(index)
         exchange.drop(chain.folder(index))
 

@@ -100,6 +100,31 @@ def test_languages_without_spaces(language: str) -> None:
     assert set(clusters(rows)) == {doc_id(0), doc_id(2)}
 
 
+def test_shingles_of_letters() -> None:
+    """One word of 13 is replaced; n-grams of n letters lose about n + 1 of the sets, whatever the segmentation."""
+    text = "".join(chr(0x4E00 + 37 * i % 5000) for i in range(400))
+    rows = [document(1, text, language="zh"), document(2, text[:200] + "編集" + text[202:], language="zh")]
+    for n, similarity in ((5, (396 - 6) / (396 + 6)), (8, (393 - 9) / (393 + 9)), (40, (361 - 41) / (361 + 41))):
+        (result,) = run_step(MinHash(MinHashConfig(character_ngram=n, ngram=3)), tables(rows))
+        assert result.removed.column("value").to_pylist() == [pytest.approx(similarity)]
+
+
+def test_japanese_in_words_or_characters() -> None:
+    text = "東京都は日本の首都である。人口は千四百万人を超え、世界最大の都市圏の中心をなす。" * 2
+    edited = text.replace("日本の首都", "ある国の古都")
+    rows = [document(1, text, language="ja"), document(2, edited, language="ja")]
+    values = []
+    for config in ({}, {"ngram": 4}, {"character_ngram": 4}):
+        for japanese in ("words", "characters"):
+            (result,) = run_step(
+                MinHash(MinHashConfig(japanese=japanese, min_similarity=0.1, bands=99, rows=1, **config)), tables(rows)
+            )
+            values.append(result.removed.column("value").to_pylist()[0])
+    words_5, letters_8, words_4, same_8, same_5, letters_4 = values
+    assert (words_5, letters_8) == (same_5, same_8)
+    assert len({words_5, letters_8, words_4, letters_4}) == 4
+
+
 def test_a_thousand_copies_make_a_star() -> None:
     """Edges grow with the bucket, not with its square."""
     rows = [document(n, "one short notice of six words") for n in range(1000)]

@@ -4,81 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from dedup_tables import document, tables
 from looping_steps import Endless, Peel, peeled
+from step_runs import TEXTS, InProcess, Killed, refine, run_of
 
 from corpusmill.core.artifacts import Counts, StageFolder, Tally
 from corpusmill.core.documents import QUARANTINE, REMOVAL, scores_schema, table_of
 from corpusmill.core.errors import InternalError
 from corpusmill.pipeline import exchange
 from corpusmill.pipeline.chain import Chain, Step
-from corpusmill.pipeline.document_tasks import tally
-from corpusmill.pipeline.events import EventLog
-from corpusmill.pipeline.inputs import Shard
-from corpusmill.pipeline.progress import Reporter
-from corpusmill.pipeline.recipe import ErrorBudget
-from corpusmill.pipeline.refine import Refinery
 from corpusmill.pipeline.registry import CORPUS_STEPS
-from corpusmill.stages.warc import Slice
-
-TEXTS = ["abcde", "abce", "bbcd", "xyz", "ccdx", "e", "edcba", "", "ab"]
-
-
-class Killed(Exception):
-    """What a run of these tests dies of."""
-
-
-class InProcess:
-    """An engine that runs tasks one by one here, and dies before task number `last`."""
-
-    def __init__(self, last: int | None = None) -> None:
-        self.reporter = Reporter(quiet=True)
-        self.left = last
-        self.ran: list[str] = []
-
-    def map(
-        self,
-        label: str,
-        function: Callable[[Any], Any],
-        jobs: Iterable[Any],
-        name: Callable[[Any], str],
-        note: Callable[[Any], str],
-    ) -> Iterator[tuple[Any, Any]]:
-        for job in jobs:
-            if self.left == 0:
-                raise Killed
-            self.left = None if self.left is None else self.left - 1
-            self.ran.append(f"{label} {name(job)}")
-            yield job, function(job)
 
 
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (Peel, Endless):
         monkeypatch.setitem(CORPUS_STEPS, step.name, step)
-
-
-def run_of(folder: Path, step: str, shards: int, partitions: int, texts: Sequence[str] = TEXTS, **config: Any) -> Chain:
-    """A run whose documents are committed and whose next step is `step`."""
-    config = CORPUS_STEPS[step].Config(partitions=partitions, **config).model_dump(mode="json")
-    steps = (Step("language", False, {}, "documents", True), Step(step, True, config, step, True))
-    names = [f"s{n}" for n in range(shards)]
-    chain = Chain(str(folder), steps, tuple(Shard(n, n, Slice(n, n, "", 0, 0, 1)) for n in names))
-    rows = [document(n, text) for n, text in enumerate(texts)]
-    for shard, table in zip(chain.shards, tables(rows, shards), strict=True):
-        counts = Counts(into=tally(table), kept=tally(table))
-        removed = table_of([], REMOVAL)
-        chain.folder(0).commit(shard.name, chain.fingerprint(0, shard), {"out": table, "removed": removed}, counts)
-    return chain
-
-
-def refine(chain: Chain, engine: InProcess) -> None:
-    Refinery(chain, engine, EventLog(chain.run), ErrorBudget(), {}).run(1, 2)  # type: ignore[arg-type]
 
 
 def bytes_of(run: Path, step: str = "peel") -> dict[str, str]:
@@ -188,7 +131,7 @@ def test_the_best_is_what_the_classifier_scored_best(tmp_path: Path) -> None:
         counts = Counts(into=Tally(documents=len(rows)), kept=Tally(documents=len(rows)))
         quarantine = table_of([], QUARANTINE)
         chain.folder(1).commit(shard.name, chain.fingerprint(1, shard), {**made, "quarantine": quarantine}, counts)
-    Refinery(chain, InProcess(), EventLog(chain.run), ErrorBudget(), {}).run(2, 3)  # type: ignore[arg-type]
+    refine(chain, InProcess())
     kept = [i for s in chain.shards for i in chain.kept(2, s.name, ["doc_id"]).column("doc_id").to_pylist()]
     assert sorted(kept) == ["a.warc.gz:002", "a.warc.gz:004"]
 
@@ -206,7 +149,7 @@ PASSAGES = [
 
 def test_substring_goes_on_inside_every_phase(tmp_path: Path) -> None:
     """Killed after the first task of every phase; phases of one task are killed before it instead."""
-    settings: dict[str, Any] = {"min_words": 8, "passes": 3}
+    settings = {"min_words": 8, "passes": 3}
     whole = InProcess()
     refine(run_of(tmp_path / "whole", "substring", 3, 4, PASSAGES, **settings), whole)
     expected = bytes_of(tmp_path / "whole", "substring")
