@@ -34,7 +34,7 @@ from typing import Any
 import pyarrow as pa
 from side_by_side import CACHE, DATA, cpu_seconds, in_fresh_process, machine, run_peer, table, use_one_core
 
-from corpusmill.core import documents, models
+from corpusmill.core import documents, models, urls
 from corpusmill.core.verdicts import StageResult
 from corpusmill.pipeline import recipe
 from corpusmill.pipeline.chain import document_stage, warc_stage
@@ -168,6 +168,7 @@ def run_chain(paths: Sequence[Path], recipe_path: str, overrides: Sequence[str],
     started = time.perf_counter()
     configs = recipe.load(recipe_path, overrides).stages
     stages = {name: document_stage(name, configs[name]) for name in configs if name in DOCUMENT_STAGES}
+    urls.registered_domain("https://example.org/")  # the public suffix list
     rows = made_page()
     for stage in stages.values():
         result = stage.process(rows)

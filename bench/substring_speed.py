@@ -5,7 +5,8 @@
 
 Runs the whole step (map, visits, reduces, apply) in this process, in memory, and prints MB/s of UTF-8 text, the bytes
 that go through the exchange (its own Parquet files, by round) for a byte of text, what is cut, and peak memory. Times
-are of the step alone; the exchange files are written outside of it, to be weighed. `--peer`: Python of an environment
+are CPU seconds of all threads, as the machine may be busy, of the step alone; the exchange files are written outside
+of it, to be weighed. `--peer`: Python of an environment
 with pydivsufsort (bench/peers/setup_pydivsufsort prints its path); it builds the suffix array of the same bytes, and
 nothing else, right after.
 
@@ -46,9 +47,9 @@ import sys, time
 import numpy as np
 from pydivsufsort import divsufsort
 data = np.fromfile(sys.argv[1], dtype=np.uint8)
-started = time.perf_counter()
+started = time.process_time()
 divsufsort(data)
-print(time.perf_counter() - started)
+print(time.process_time() - started)
 """
 
 
@@ -91,16 +92,16 @@ class Measured(Substring):
         self.weighing = 0.0  # seconds
 
     def _timed(self, name: str, round_number: int | None, call: Callable[[], Any], shards: int = 0) -> Any:
-        started = time.perf_counter()
+        started = time.process_time()
         rows = call()
-        ended = time.perf_counter()
+        ended = time.process_time()
         self.seconds[name] = self.seconds.get(name, 0.0) + ended - started
         if round_number is not None:
             partitions = max(self.partitions(following, shards) for following in successors(self, round_number))
             with tempfile.NamedTemporaryFile() as file:
                 exchange.write(file.name, rows, partitions, "")
                 self.sent[name] = self.sent.get(name, 0) + Path(file.name).stat().st_size
-            self.weighing += time.perf_counter() - ended
+            self.weighing += time.process_time() - ended
         return rows
 
     def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
@@ -130,9 +131,9 @@ class Measured(Substring):
 def measure(config: SubstringConfig, tables: list[pa.Table]) -> dict[str, Any]:
     """Seconds by part, bytes exchanged by round and cuts."""
     step = Measured(config)
-    started = time.perf_counter()
+    started = time.process_time()
     results = run_step(step, tables)
-    total = time.perf_counter() - started - step.weighing
+    total = time.process_time() - started - step.weighing
     spans = [text for result in results for text in result.spans.column("text").to_pylist()]
     return {
         "total_seconds": total,

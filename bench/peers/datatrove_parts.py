@@ -45,6 +45,7 @@ def url_filter(*, lists: bool) -> URLFilter:
 
     stage = URLFilter(use_integrated_lists=lists)
     stage.tldextractor = TLDExtract(suffix_list_urls=(), cache_dir=None)
+    stage.tldextractor("https://example.org/")  # reads the public suffix list
     stage.download_data()
     return stage
 

@@ -5,12 +5,14 @@ Column names live here and nowhere else. The schema of a table never depends on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from corpusmill.core import hashing
 
 # Identity and origin: every table that speaks of a document starts with these.
 ORIGIN = pa.schema(
@@ -160,12 +162,16 @@ def with_replacements(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
     return "".join([*pieces, text[kept_from:]])
 
 
-def with_texts(table: pa.Table, texts: list[str], hashes: list[bytes]) -> pa.Table:
-    """`table` with other values in `text` and `content_hash`; its schema stays."""
-    for name, values in (("text", texts), ("content_hash", hashes)):
+def with_texts(table: pa.Table, texts: Mapping[int, str]) -> pa.Table:
+    """`table` with other texts (by row) and their `content_hash`; its schema stays."""
+    rows = np.arange(table.num_rows)
+    rows[list(texts)] = table.num_rows + np.arange(len(texts))
+    hashes = [hashing.content_hash(text) for text in texts.values()]
+    for name, values in (("text", list(texts.values())), ("content_hash", hashes)):
         at = table.schema.get_field_index(name)
         field = table.schema.field(at)
-        table = table.set_column(at, field, pa.array(values, field.type))
+        column = pa.chunked_array([*table.column(name).chunks, pa.array(values, field.type)], field.type)
+        table = table.set_column(at, field, column.combine_chunks().take(pa.array(rows)))
     return table
 
 

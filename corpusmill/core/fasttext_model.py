@@ -50,16 +50,17 @@ class FastTextModel:
             raise ConfigError("this fastText model holds word vectors, it is no classifier", where=path)
         self.labels = sorted(label.removeprefix(LABEL_PREFIX) for label in self._model.get_labels())
 
-    def predict(self, texts: Sequence[str], k: int, decimals: int) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], k: int, decimals: int, least: float = 0.0) -> list[Prediction]:
         """The k likeliest labels of every text (fewer if the model has fewer).
 
         Args:
             texts: any texts; `one_line` is applied to them.
             k: at least 1.
             decimals: to which probabilities are rounded; the sums of floats below differ by machine.
+            least: labels of a smaller probability are left out; a model of many labels then looks at few of them.
         """
         # The list form: that for one string fails with numpy 2 in other builds of the library.
-        labels, scores = self._model.predict([one_line(text) for text in texts], k=k)
+        labels, scores = self._model.predict([one_line(text) for text in texts], k=k, threshold=least)
         return [
             Prediction(
                 [label.removeprefix(LABEL_PREFIX) for label in best],

@@ -203,6 +203,31 @@ def hash_units_of_utf8(
     return hashes[: ends[-1]], ends
 
 
+@numba.njit(cache=True, nogil=True)
+def place_units(points: CodePoints, spaced: bool, folds: Folds) -> tuple[Int64Array, Int64Array]:
+    """Starts and ends of the words (where `spaced`) or letters of a text, as `Units` has them, without their hashes."""
+    starts = np.empty(len(points), dtype=np.int64)
+    ends = np.empty(len(points), dtype=np.int64)
+    units = 0
+    open_unit = False  # with something left after normalisation
+    for i in range(len(points)):
+        if is_space(points[i]) if spaced else not folds.marks[points[i]]:
+            if open_unit:
+                ends[units] = i
+                units += 1
+            open_unit = False
+        if open_unit or (not spaced and folds.marks[points[i]]):
+            continue
+        # Where a word begins: at the first of its code points, though nothing is left of that.
+        if not spaced or i == 0 or is_space(points[i - 1]):
+            starts[units] = i
+        open_unit = folds.counts[points[i]] > 0
+    if open_unit:
+        ends[units] = len(points)
+        units += 1
+    return starts[:units].copy(), ends[:units].copy()
+
+
 def normalised_letters(text: str) -> Units:
     """Letters and digits of `text`, one by one, in their normalised form."""
     points = codepoints(text)

@@ -83,6 +83,10 @@ class CorpusStep(ABC, Generic[ConfigT]):
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
+    def resource_files(self) -> Sequence[str]:
+        """Paths of the model files that decide results; their SHA-256 is part of the fingerprint."""
+        return []
+
     def partitions(self, round_number: int, shards: int) -> int:
         """Number of tasks of round `round_number`, of partitions it reads (0: what `map` writes; `rounds`: by shard).
 

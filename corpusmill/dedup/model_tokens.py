@@ -13,7 +13,7 @@ import numpy.typing as npt
 from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError
 from corpusmill.core.hashing import Int64Array, UInt64Array, hash64, mix64
-from corpusmill.core.normalise import Units
+from corpusmill.core.words import Spans
 
 Ids = npt.NDArray[np.int32]
 
@@ -52,8 +52,8 @@ class ModelTokens:
         ends = np.cumsum([0, *map(len, found)], dtype=np.int64)
         return (np.concatenate(found) if found else np.empty(0, dtype=np.uint64)), ends
 
-    def units(self, text: str) -> Units:
-        """The tokens of `text` with the code points they stand for.
+    def places(self, text: str) -> Spans:
+        """The code points that the tokens of `text` stand for.
 
         A character spelled in bytes belongs to the token of its last byte: a passage that ends before it does not hold
         the character, and one that begins behind its first byte begins behind the character (`starts` of such a token
@@ -67,7 +67,7 @@ class ModelTokens:
         inside = np.zeros(len(ids), dtype=np.bool_)  # behind the first byte of a character
         inside[1:] = is_byte[1:] & is_byte[:-1] & (starts[:-1] == ends[:-1])
         starts[inside] += 1
-        return Units(starts, ends, self._hashed(text, ids))
+        return Spans(starts, ends)
 
     def _ids(self, texts: Sequence[str]) -> list[Ids]:
         found: list[Ids] = self._model.encode(list(texts), out_type="numpy", num_threads=1)

@@ -39,12 +39,13 @@ _SLOTS = 1024  # a power of two; of what was just met in a document, so that sho
 _POSITION = np.uint64(0xFFFFFFFF)  # the lower half of a mark
 _DROPPED_BITS = np.uint64(29)  # of the 61 of a k-mer's hash: the others are the upper half
 _HALF = np.uint64(32)
+_SEED_DROPPED_BITS = np.uint64(16)  # 48 are left: seeds that meet by chance cost a comparison, and others fewer bytes
 
 
 @numba.njit(cache=True, nogil=True)
 def seed_length(length: int) -> int:
-    """Units a seed, for windows of `length` units: a third, 16 of 50, 33 of 100."""
-    return max(1, length // 3)
+    """Units a seed, for windows of `length` units: half of them. Longer ones are more, shorter ones meet oftener."""
+    return max(1, length // 2)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -113,9 +114,9 @@ def _find_runs(units: UInt64Array, length: int, powers: UInt64Array, chunk: _Chu
 
 @numba.njit(cache=True, inline="always")
 def _seed(chunk: _Chunk, powers: UInt64Array, run: int, k: int, kind: int) -> np.uint64:
-    """Hash of the minimizer of a run, uniform in 64 bits; those of different kinds of units do not meet."""
+    """Hash of the minimizer of a run, 48 bits; those of different kinds of units meet by chance alone."""
     at = int(np.int64(chunk.minima[chunk.firsts[run]] & _POSITION))
-    return salted(window_hash(chunk.prefixes, powers, at, k), SEED_SALT + kind)
+    return salted(window_hash(chunk.prefixes, powers, at, k), SEED_SALT + kind) >> _SEED_DROPPED_BITS
 
 
 @numba.njit(cache=True, nogil=True)

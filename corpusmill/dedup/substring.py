@@ -45,13 +45,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from corpusmill.core import storage
-from corpusmill.core.documents import with_texts, without_spans
+from corpusmill.core.documents import Cut, with_texts, without_spans
 from corpusmill.core.errors import InputError
-from corpusmill.core.hashing import Int64Array, UInt64Array, content_hash, hash64
-from corpusmill.core.normalise import Units
+from corpusmill.core.hashing import Int64Array, UInt64Array, hash64
 from corpusmill.core.verdicts import StageResult, Verdicts
+from corpusmill.core.words import codepoints
 from corpusmill.dedup import groups
 from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep
+from corpusmill.dedup.cuts import cut_spans
 from corpusmill.dedup.seeds import COMPARE, CUT, Runs, find_runs, find_windows, seed_table
 from corpusmill.dedup.units import CUT_UNITS, Batch, UnitsOf
 from corpusmill.dedup.windows import covered
@@ -276,24 +277,26 @@ class Substring(VisitingStep[SubstringConfig]):
         if decisions.num_rows == 0:
             return verdicts.result()
         rows, starts, ends = self._cut_units(table, decisions)
-        texts: list[str] = table.column("text").to_pylist()
-        hashes: list[bytes] = table.column("content_hash").to_pylist()
-        languages = table.column("language").to_pylist()
+        texts, languages = table.column("text").combine_chunks(), table.column("language").combine_chunks()
+        edited: dict[int, str] = {}
         firsts = _first_rows(rows)
-        for row, first, last in zip(rows[firsts], firsts, np.append(firsts[1:], len(rows)), strict=True):
-            text = texts[row]
-            spans = cut_spans(text, self._units_of.of_text(text, languages[row]), starts[first:last], ends[first:last])
+        for row, first, last in zip(rows[firsts].tolist(), firsts, np.append(firsts[1:], len(rows)), strict=True):
+            text = texts[row].as_py()
+            points = codepoints(text)
+            units = self._units_of.places(text, points, languages[row].as_py())
+            spans = cut_spans(points, units, starts[first:last], ends[first:last])
+            if not spans:  # of tokens that are less than a character
+                continue
             remaining = len(text) - sum(end - start for start, end in spans)
             if remaining < self.config.min_remaining:
                 verdicts.remove(
                     row, "mostly_duplicate", value=remaining, threshold=self.config.min_remaining, text=text
                 )
                 continue
-            for start, end in spans:
-                verdicts.cut(row, "repeated_passage", start, end, text[start:end])
-            texts[row] = without_spans(text, spans)
-            hashes[row] = content_hash(texts[row])
-        return verdicts.result(with_texts(table, texts, hashes).take(pa.array(verdicts.surviving, pa.int64())))
+            cuts = [Cut("repeated_passage", start, end) for start, end in spans]
+            verdicts.cut_all(row, cuts, [text[start:end] for start, end in spans])
+            edited[row] = without_spans(text, spans)
+        return verdicts.result(with_texts(table, edited).take(pa.array(verdicts.surviving, pa.int64())))
 
     def _cut_units(self, table: pa.Table, decisions: pa.Table) -> tuple[Int64Array, Int64Array, Int64Array]:
         """Row, first and last (exclusive) unit of what is cut, int64 each: ascending, disjoint in a row."""
@@ -301,7 +304,7 @@ class Substring(VisitingStep[SubstringConfig]):
         by_key = np.argsort(keys)
         rows = by_key[np.searchsorted(keys, decisions.column("document").to_numpy(), sorter=by_key)]
         start, units = (decisions.column(name).to_numpy().astype(np.int64) for name in ("start", "units"))
-        order = np.lexsort((start, rows))
+        order = np.argsort((rows << 32) | start)
         found: tuple[Int64Array, Int64Array, Int64Array] = covered(rows[order], start[order], units[order])
         return found
 
@@ -362,26 +365,6 @@ def _first_rows(ascending: npt.NDArray[np.generic]) -> Int64Array:
     """Where every value of a sorted array comes first."""
     rows: Int64Array = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1])[: len(ascending)])
     return rows
-
-
-def cut_spans(text: str, units: Units, starts: Int64Array, ends: Int64Array) -> list[tuple[int, int]]:
-    """Code-point spans to cut for the units [starts[i], ends[i]), ascending and disjoint as these are."""
-    places = [(int(units.starts[a]), int(units.ends[b - 1])) for a, b in zip(starts, ends, strict=True)]
-    return [_with_whitespace(text, start, end) for start, end in places if start < end]
-
-
-def _with_whitespace(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span with the weaker of the breaks around it; with both at the start or end of the text."""
-    left, right = start, end
-    while left > 0 and text[left - 1].isspace():
-        left -= 1
-    while right < len(text) and text[right].isspace():
-        right += 1
-    if left == 0 or right == len(text):
-        return left, right
-    before = (text.count("\n", left, start), start - left)
-    after = (text.count("\n", end, right), right - end)
-    return (left, end) if after > before else (start, right)
 
 
 def _passages(number: int) -> Passages:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from corpusmill.core.documents import utf8
 from corpusmill.core.hashing import Int64Array, UInt64Array
-from corpusmill.core.normalise import Units, folds, hash_units_of_utf8, normalised_letters, normalised_words
-from corpusmill.core.words import UNSPACED, writes_spaces
+from corpusmill.core.normalise import folds, hash_units_of_utf8, place_units
+from corpusmill.core.words import UNSPACED, CodePoints, Spans, writes_spaces
 from corpusmill.dedup.model_tokens import ModelTokens
 
 LETTERS, WORDS, TOKENS = 0, 1, 2  # kinds of units; what is of different kinds does not meet
@@ -51,11 +51,11 @@ class UnitsOf:
         unspaced = pc.is_in(languages, value_set=pa.array(sorted(UNSPACED)))
         return np.where(unspaced.to_numpy(zero_copy_only=False), LETTERS, WORDS).astype(np.int64)
 
-    def of_text(self, text: str, language: str) -> Units:
-        """The units of one text with their places."""
+    def places(self, text: str, points: CodePoints, language: str) -> Spans:
+        """The places of the units of one text, whose code points are `points`."""
         if self._tokens is not None:
-            return self._tokens.units(text)
-        return normalised_words(text, language) if writes_spaces(language) else normalised_letters(text)
+            return self._tokens.places(text)
+        return Spans(*place_units(points, writes_spaces(language), folds()))
 
     def batches(self, table: pa.Table) -> Iterator[Batch]:
         """The units of all rows of `table` (text, language, maybe CUT_UNITS)."""

@@ -102,6 +102,7 @@ class Chain:
                     "version": step.version,
                     "config": step.config.identity(),
                     "inputs": inputs,
+                    "resources": [storage.sha256_file(path) for path in step.resource_files()],
                     "packages": artifacts.package_versions(step.packages),
                 }
                 stored = stored or step.edits_text

@@ -23,6 +23,8 @@ from corpusmill.core.artifacts import StageFolder
 from corpusmill.core.errors import InternalError
 from corpusmill.dedup.base import PARTITION, Turn, remarks_of
 
+_SAMPLE = 100_000  # rows that decide how a column is stored
+
 
 class _Note(BaseModel):
     """What the schema of an exchange file carries.
@@ -59,10 +61,28 @@ def write(file: str, rows: pa.Table, partitions: int, fingerprint: str, reported
     )
     table = table.replace_schema_metadata({"exchange": note.model_dump_json()})
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", version="2.6") as writer:
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", version="2.6", **_encodings(table)) as writer:
         for start, end in zip(starts.tolist(), ends, strict=True):
             writer.write_table(table.slice(start, end - start), row_group_size=max(1, end - start))
     storage.write_bytes(file, sink.getvalue())
+
+
+def _encodings(table: pa.Table) -> dict[str, Any]:
+    """How the columns of `table` are stored: numbers that hardly repeat not by a dictionary, which would hold them all.
+
+    Those that mostly ascend, as sorted keys and positions do, are stored by their differences.
+    """
+    by_dictionary, by_difference = [], {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not pa.types.is_integer(column.type):
+            by_dictionary.append(name)
+            continue
+        values = column.slice(0, _SAMPLE).to_numpy()
+        if 2 * len(np.unique(values)) <= len(values):
+            by_dictionary.append(name)
+        elif 8 * np.count_nonzero(values[1:] < values[:-1]) <= len(values):
+            by_difference[name] = "DELTA_BINARY_PACKED"
+    return {"use_dictionary": by_dictionary, "column_encoding": by_difference or None}
 
 
 def is_written(file: str, fingerprint: str) -> bool:

@@ -81,6 +81,23 @@ class _Step:
     first_of_parent: bool
 
 
+class _Answers(dict[str, bool]):
+    """Whether one of `tests` holds of an attribute's string; each is given with the slot that the string fills."""
+
+    def __init__(self, tests: Sequence[tuple[str, _Test]]) -> None:
+        self._tests = tests
+
+    def __missing__(self, string: str) -> bool:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        for slot, test in self._tests:
+            if test({slot: string}):
+                self[string] = True
+                return True
+        self[string] = False
+        return False
+
+
 class _Search:
     """Looks for the elements that fit one of the steps."""
 
@@ -89,8 +106,12 @@ class _Search:
         self._names = ("*",) if "*" in names else tuple(names)
         self._only_first = only_first
         self._first_of_parent = steps[0].first_of_parent
+        self._hints: dict[str, _Answers] = {}
         if len(steps) == 1 and not (only_first and self._first_of_parent):
-            self._passes = [*map(_remembering, steps[0].predicates), *steps[0].others]
+            first, *others = steps[0].predicates or ((),)
+            self._hints = _hints(first)
+            asked = (first, *others) if first and not (self._hints and _is_exact(first)) else others
+            self._passes = [*map(_remembering, asked), *steps[0].others]
         elif all(len(step.predicates) < 2 and not step.others and not step.first_of_parent for step in steps):
             self._passes = [_by_name(steps)]
         else:
@@ -98,15 +119,16 @@ class _Search:
 
     def find(self, tree: Any) -> list[Any]:
         """The elements below `tree`, in the order of the page."""
+        matches = self._hinted(tree) if self._hints else self._matches(tree)
         if self._only_first:
-            first = next(self._matches(tree), None)
+            first = next(matches, None)
             return [] if first is None else [first]
         if self._first_of_parent:
             found: dict[Any, Any] = {}
-            for element in self._matches(tree):
+            for element in matches:
                 found.setdefault(element.getparent(), element)
             return list(found.values())
-        return list(self._matches(tree))
+        return list(matches)
 
     def _matches(self, tree: Any) -> Iterator[Any]:
         predicates = self._passes
@@ -116,6 +138,17 @@ class _Search:
                     break
             else:
                 yield element
+
+    def _hinted(self, tree: Any) -> Iterator[Any]:
+        """The same, where an attribute must give a hint first. All attributes in one call cost less than one by one."""
+        predicates, answers_of = self._passes, self._hints.get
+        for element in tree.iterdescendants(*self._names):
+            for name, string in element.items():
+                answers = answers_of(name)
+                if answers is not None and answers[string]:
+                    if all(passes(element) for passes in predicates):
+                        yield element
+                    break
 
 
 def _by_name(steps: Sequence[_Step]) -> _Passes:
@@ -131,6 +164,26 @@ def _by_name(steps: Sequence[_Step]) -> _Passes:
     for name in {"", *(name for step in steps for name in step.names)}:
         of_name(name)  # now, as it may be that a term is not translated
     return lambda element: of_name(element.tag)(element)
+
+
+def _hints(terms: Sequence[_Term]) -> dict[str, _Answers]:
+    """For each attribute that `terms` ask for, whether its string may make one of them hold, where that is clear.
+
+    An element passes one of `terms` only if one of its attributes says so. It need not pass where it does: of the two
+    in `@A|@B`, the other may come first in the source.
+    """
+    if any(len(term.slots) != 1 or "self" in term.slots for term in terms):
+        return {}
+    tests = [(slot, term.test) for term in terms for slot in term.slots]
+    if any(test({slot: None}) for slot, test in tests):
+        raise _UnknownError  # attributes that are not there are not asked about
+    names = sorted({name for slot, _ in tests for name in slot.split("|")})
+    return {name[1:]: _Answers([(slot, test) for slot, test in tests if name in slot.split("|")]) for name in names}
+
+
+def _is_exact(terms: Sequence[_Term]) -> bool:
+    """Whether an element passes wherever there is a hint."""
+    return not any("|" in slot for term in terms for slot in term.slots)
 
 
 def _remembering(terms: Sequence[_Term]) -> _Passes:
@@ -150,26 +203,7 @@ def _remembering(terms: Sequence[_Term]) -> _Passes:
                 return True
         return False
 
-    if not any("|" in slot for slots in tests for slot in slots) or any(len(slots) > 1 for slots in tests):
-        return passes
-    # Which of two attributes comes first takes time to find out. Most often neither would pass, were it the first.
-    hints = []
-    for name in sorted({name for (slot,) in tests for name in slot.split("|")}):
-        fits_as = [(slot, test) for (slot,), of_slot in tests.items() if name in slot.split("|") for test in of_slot]
-        hints.append((_reader((name,)), _remembered_any(fits_as)))
-
-    def may_pass(element: Any) -> bool:
-        for read, may in hints:
-            string = read(element)
-            if string is not None and may(string):
-                return passes(element)
-        return False
-
-    return may_pass
-
-
-def _remembered_any(tests: Sequence[tuple[str, _Test]]) -> Callable[[str], bool]:
-    return lru_cache(_REMEMBERED)(lambda string: any(test({slot: string}) for slot, test in tests))
+    return passes
 
 
 def _reader(slots: tuple[str, ...]) -> Callable[[Any], Any]:
@@ -196,7 +230,7 @@ def _remembered(slots: tuple[str, ...], tests: Sequence[_Test]) -> Callable[[Any
     if "self" not in slots and any(test(dict.fromkeys(slots)) for test in tests):
         raise _UnknownError  # attributes that are not there are not asked about
     if len(slots) == 1:
-        return _remembered_any([(slots[0], test) for test in tests])
+        return _Answers([(slots[0], test) for test in tests]).__getitem__
     return lru_cache(_REMEMBERED)(lambda strings: any(test(dict(zip(slots, strings, strict=True))) for test in tests))
 
 

@@ -1,7 +1,8 @@
 """Before extraction: pages that cannot stay, whatever the extractor finds in them. Edits nothing.
 
     too_few_words       with every word that the page can give, the text would have fewer than `min_words`
-    unwanted_language   the visible text is in none of the wanted languages, as far as the classifier can tell
+    unwanted_language   the visible text is in none of the wanted languages, as far as the classifier can tell; value is
+                        the probability nearest its threshold, 0 where it is below a tenth of that
 
 `too_few_words` loses no document: visible_text.py proves its bound, and a recipe is refused in which `min_words` is
 more than the stage `quality` demands of every document. It asks for the whole page, markup and scripts included, as
@@ -37,6 +38,7 @@ from corpusmill.stages.visible_text import SMALL_BYTES
 _TARGET = "corpusmill.stages.visible_text:screen_page"
 _LIMITS: Final = Limits(cpu_seconds=5.0)
 _SCORE_DECIMALS: Final = 4
+_LEAST_SCORE: Final = 0.4 * 10**-_SCORE_DECIMALS  # what is smaller is rounded to nothing
 
 
 class PrescreenConfig(StageConfig):
@@ -94,13 +96,16 @@ class PrescreenStage(DocumentStage[PrescreenConfig]):
         model = fasttext_model.load(models.find(self.config.model))
         wanted = [(self._labels(model, key), least) for key, least in self.config.languages.items()]
         found = {}
-        predictions = model.predict(list(texts.values()), len(model.labels), _SCORE_DECIMALS)
+        # What is far below its threshold need not be known, unless several labels of a language add up.
+        alone = all(len(labels) == 1 for labels, _ in wanted)
+        least_told = min(least for _, least in wanted) / 10 if alone else _LEAST_SCORE
+        predictions = model.predict(list(texts.values()), len(model.labels), _SCORE_DECIMALS, least_told)
         for row, prediction in zip(texts, predictions, strict=True):
             of = dict(zip(prediction.labels, prediction.scores, strict=True))
             scores = [(sum(of.get(label, 0.0) for label in labels), least) for labels, least in wanted]
             if all(score < least for score, least in scores):
                 score, least = max(scores, key=lambda pair: pair[0] / pair[1])
-                found[row] = score, least, prediction.labels[0]
+                found[row] = score, least, prediction.labels[0] if prediction.labels else ""
         return found
 
     def _ask(self, payload: pa.Buffer, charset: str | None) -> tuple[int | None, str] | None:

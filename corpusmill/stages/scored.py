@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import field_validator
 
-from corpusmill.core import documents, hashing
+from corpusmill.core import documents
 from corpusmill.core.documents import Cut
 from corpusmill.core.text import Text
 from corpusmill.core.verdicts import Cuts, StageResult, Verdicts
@@ -146,7 +146,7 @@ class ScoredStage(DocumentStage[ConfigT]):
                 details[row] = detail
         scores = self._score_table(table, strings, matrix)
         verdicts = Verdicts(self.name, table)
-        hashes: dict[int, bytes] = {}
+        edited: dict[int, str] = {}
         for row, broken in enumerate(self.judge(scores)):
             string, cuts = strings[row], cuts_of.get(row, ())
             if broken is not None:
@@ -165,12 +165,11 @@ class ScoredStage(DocumentStage[ConfigT]):
                 passages = [string[start:end] for start, end in zip(columns.starts, columns.ends, strict=True)]
                 verdicts.cut_all(row, columns, map(self.recorded, passages))
                 if kept != string:
-                    strings[row], hashes[row] = kept, hashing.content_hash(kept)
-        if not hashes:
+                    edited[row] = kept
+        if not edited:
             return verdicts.result(scores=scores)
-        before = table.column("content_hash").to_pylist()
-        edited = documents.with_texts(table, strings, [hashes.get(i, h) for i, h in enumerate(before)])
-        return verdicts.result(edited.take(pa.array(verdicts.surviving, pa.int64())), scores=scores)
+        kept_rows = documents.with_texts(table, edited).take(pa.array(verdicts.surviving, pa.int64()))
+        return verdicts.result(kept_rows, scores=scores)
 
     def _score_table(self, table: pa.Table, strings: Sequence[str], matrix: npt.NDArray[np.float64]) -> pa.Table:
         return pa.table(

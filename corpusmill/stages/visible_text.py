@@ -19,6 +19,8 @@ _COPIES = 3
 _TAG = re.compile(r"<[a-zA-Z/!?][^>]*>?")
 _HIDDEN = re.compile(r"<(?:!--|(script|style|title|template|noscript|svg)\b)", re.IGNORECASE)
 _LONGEST_HIDDEN = len("<template ")
+_HEAD = re.compile(r"<head\b", re.IGNORECASE)
+_HEAD_END = re.compile(r"</head\b|<body\b", re.IGNORECASE)
 _PIECE_CHARACTERS = 4096  # of HTML looked at in one go, up to the next tag
 _UNBOUNDED = re.compile(r"table|[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", re.IGNORECASE)
 
@@ -35,19 +37,22 @@ def beginning(html: str, characters: int) -> str:
     """The first `characters` of the visible text of a page: all of it, menus and footers included, on one line.
 
     Found by looking for tags, without a parser, and only as far as it is needed: that is as good to tell languages
-    apart, and takes a quarter of the time. Markup ends a word. What is hidden by attributes or style sheets is not told
-    from the rest, and an attribute with a ">" leaves what follows it behind.
+    apart, and takes a quarter of the time. Markup ends a word. The head is left out, and so are scripts, styles and the
+    like; what is hidden by attributes or style sheets is not told from the rest, and an attribute with a ">" leaves
+    what follows it behind.
     """
     words: list[str] = []
     length = -1  # of the words with blanks between them
-    at = 0
+    at = _after_head(html)
     while length < characters and at < len(html):
         hidden = _HIDDEN.search(html, at, at + _PIECE_CHARACTERS)
         end = hidden.start() if hidden else html.find("<", at + _PIECE_CHARACTERS - _LONGEST_HIDDEN)
         end = end if end >= 0 else len(html)
-        found = unescape(_TAG.sub(" ", html[at:end])).split()
-        words += found
-        length += sum(map(len, found)) + len(found)
+        piece = html[at:end]
+        if not piece.isspace():  # between scripts
+            found = unescape(_TAG.sub(" ", piece)).split()
+            words += found
+            length += sum(map(len, found)) + len(found)
         if hidden is None:
             at = end
         elif hidden[1]:
@@ -56,6 +61,18 @@ def beginning(html: str, characters: int) -> str:
             closed = html.find("-->", hidden.end())
             at = closed + 3 if closed >= 0 else len(html)
     return " ".join(words)[:characters]
+
+
+def _after_head(html: str) -> int:
+    """Where the head ends that opens in the first piece of the page; 0 where there is none, or no end of it."""
+    opened = _HEAD.search(html, 0, _PIECE_CHARACTERS)
+    if opened is None:
+        return 0
+    end = html.find("</head>", opened.end())
+    if end < 0:
+        found = _HEAD_END.search(html, opened.end())
+        end = found.start() if found else 0
+    return end
 
 
 def _end_tag(html: str, name: str, at: int) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import trafilatura
 import trafilatura.utils
@@ -39,6 +40,39 @@ for _expressions in (
     _expressions[:] = map(finder, _expressions)
 _baseline = import_module("trafilatura.baseline")  # `trafilatura.baseline` is the function of that name
 _baseline.BASIC_CLEAN_XPATH = finder(_baseline.BASIC_CLEAN_XPATH)  # type: ignore[attr-defined]
+
+# The stop words of all languages, which jusText turns into a set that it remembers by them: a tuple of so many is
+# hashed anew for every page, a set once.
+_external: Any = import_module("trafilatura.external")
+_read_stop_words = _external.jt_stoplist_init
+
+
+def _stop_words() -> frozenset[str]:
+    _external.JT_STOPLIST = frozenset(_read_stop_words())
+    return cast(frozenset[str], _external.JT_STOPLIST)
+
+
+_external.jt_stoplist_init = _stop_words
+
+
+class _Unlikely:
+    """A set of characters that hardly any page holds: each is looked for by itself, which costs less than the set."""
+
+    def __init__(self, pattern: re.Pattern[str], characters: str) -> None:
+        self._pattern = pattern
+        self._characters = characters
+
+    def sub(self, replacement: str, text: str) -> str:
+        for character in self._characters:
+            if character in text:
+                return self._pattern.sub(replacement, text)
+        return text
+
+
+_utils: Any = import_module("trafilatura.utils")
+_utils.INVALID_XML_CHARS = _Unlikely(
+    _utils.INVALID_XML_CHARS, "".join(map(chr, (*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0xFFFE, 0xFFFF)))
+)
 
 _PARSER: dict[str, Any] = {"encoding": "utf-8", "remove_comments": True, "remove_pis": True}
 

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpusmill.core.normalise import Units, normalised_letters, normalised_words
+from corpusmill.core.normalise import (
+    Units,
+    folds,
+    hash_units_of_utf8,
+    normalised_letters,
+    normalised_words,
+    place_units,
+)
+from corpusmill.core.words import codepoints
 
 ACCENT_BLOCKS = (range(0x300, 0x370), range(0x1AB0, 0x1B00), range(0x1DC0, 0x1E00), range(0x20D0, 0x2100))
 ACCENTS = {chr(c) for block in ACCENT_BLOCKS for c in block}
@@ -99,3 +108,16 @@ def test_letters_are_disjoint_ascending_and_cover_all_that_stays(text: str) -> N
     outside = set(range(len(text))) - {i for a, b in zip(units.starts, units.ends, strict=True) for i in range(a, b)}
     for i in outside:
         assert not slow_form(text[i]) or unicodedata.category(text[i])[0] == "M"  # a mark without a letter before it
+
+
+@given(MIXED, st.booleans())
+def test_places_and_hashes_of_units_straight_from_the_text(text: str, spaced: bool) -> None:
+    units = normalised_words(text, "en") if spaced else normalised_letters(text)
+    starts, ends = place_units(codepoints(text), spaced, folds())
+    assert (starts.tolist(), ends.tolist()) == (units.starts.tolist(), units.ends.tolist())
+    before = "é x".encode()  # the text is not the first one, and not the last
+    data = np.frombuffer(before + text.encode() + before, dtype=np.uint8)
+    offsets = np.cumsum([0, len(before), len(text.encode()), len(before)])
+    hashes, at = hash_units_of_utf8(data, offsets, np.array([True, spaced, False]), folds())
+    assert hashes[at[1] : at[2]].tolist() == units.hashes.tolist()
+    assert (at[1], len(hashes) - at[2]) == (2, 2)

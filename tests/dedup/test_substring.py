@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from corpusmill.core import documents
 from corpusmill.core.documents import without_spans
 from corpusmill.core.hashing import content_hash, hash64
-from corpusmill.core.normalise import normalised_words
+from corpusmill.core.normalise import folds, place_units
+from corpusmill.core.words import Spans, codepoints
+from corpusmill.dedup.cuts import cut_spans
 from corpusmill.dedup.local import decide, run_step
-from corpusmill.dedup.substring import Substring, SubstringConfig, cut_spans
+from corpusmill.dedup.substring import Substring, SubstringConfig
 
 MIN_WORDS, MIN_CHARACTERS = 3, 4
 
@@ -231,9 +233,10 @@ def test_marks_are_cut_with_their_letters() -> None:
     ],
 )
 def test_what_joins_the_pieces(text: str, expected: str) -> None:
-    units = normalised_words(text, "en")
+    points = codepoints(text)
+    units = Spans(*place_units(points, True, folds()))
     position = next(i for i, start in enumerate(units.starts) if "CUT" in text[start : units.ends[i]])
-    spans = cut_spans(text, units, np.array([position]), np.array([position + 3]))
+    spans = cut_spans(points, units, np.array([position]), np.array([position + 3]))
     assert without_spans(text, spans) == expected
 
 

@@ -145,6 +145,20 @@ def test_markup_is_no_text() -> None:
     assert beginning(html, 100) == "Café a<b 3 < 4 yes"
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<html><HEAD lang=en>no</HEAD><body>yes</body>", "yes"),
+        ("<head><meta charset=utf-8>no<body>yes", "yes"),
+        ("<head>never closed", "never closed"),
+        ("<header>yes</header></head>after", "yes after"),
+        ("<head>no</head >yes", "yes"),
+    ],
+)
+def test_the_head_is_no_text(html: str, text: str) -> None:
+    assert beginning(html, 100) == text
+
+
 @pytest.mark.parametrize("end", ["<script>never closed", "<!-- never closed", "<p class='never closed", "</", "<"])
 def test_what_is_not_closed_ends_the_text(end: str) -> None:
     assert beginning(f"<p>One two</p>{end}", 100).removesuffix(" </").removesuffix(" <") == "One two"
@@ -153,7 +167,23 @@ def test_what_is_not_closed_ends_the_text(end: str) -> None:
 @settings(max_examples=300)
 @given(
     st.lists(
-        st.sampled_from(["a ", "<p>", "</p>", "<script>", "</script>", "<!--", "-->", "<", ">", "&lt;", "é" * 700])
+        st.sampled_from(
+            [
+                "a ",
+                "<p>",
+                "</p>",
+                "<head>",
+                "</head>",
+                "<script>",
+                "</script>",
+                "<!--",
+                "-->",
+                "<",
+                ">",
+                "&lt;",
+                "é" * 700,
+            ]
+        )
     )
     .map("".join)
     .flatmap(lambda html: st.tuples(st.just(html), st.integers(1, 3000)))
@@ -164,7 +194,7 @@ def test_the_beginning_is_that_of_the_whole_text(drawn: tuple[str, int]) -> None
     assert len(beginning(html, characters)) <= characters
 
 
-@pytest.mark.parametrize("piece", ["<", "<script>", "<!--", "</", "<p ", "<script></scrip", "a<b>"])
+@pytest.mark.parametrize("piece", ["<", "<script>", "<!--", "</", "<p ", "<script></scrip", "a<b>", "<head>"])
 def test_any_page_takes_linear_time(piece: str) -> None:
     import time
 
