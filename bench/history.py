@@ -91,9 +91,9 @@ def _shards(texts: list[list[str]], urls: list[str], crawl: str) -> list[pa.Tabl
     rows = [
         {
             "doc_id": f"{crawl}.warc.gz:{n:08}", "url": urls[n], "domain": "site.example",
-            "warc_file": f"{crawl}.warc.gz", "warc_offset": n, "warc_length": 1, "crawl": crawl, "fetched_at": date + timedelta(seconds=n),
-            "charset": "utf-8", "text": " ".join(words), "content_hash": content_hash(" ".join(words)),
-            "language": "en", "language_score": 1.0,
+            "warc_file": f"{crawl}.warc.gz", "warc_offset": n, "warc_length": 1, "crawl": crawl,
+            "fetched_at": date + timedelta(seconds=n), "charset": "utf-8", "text": " ".join(words),
+            "content_hash": content_hash(" ".join(words)), "language": "en", "language_score": 1.0,
         }
         for n, words in enumerate(texts)
     ]  # fmt: skip
