@@ -127,6 +127,7 @@ class Substring(VisitingStep[SubstringConfig]):
     visits = frozenset({1, 3})
     lasting = 2
     branches = MappingProxyType({2: (3, 4), 3: (0,)})
+    reported_as = MappingProxyType({2: "repeated windows"})
     edits_text = True
 
     def __init__(self, config: SubstringConfig) -> None:
