@@ -131,6 +131,7 @@ class Substring(VisitingStep[SubstringConfig]):
     visits = frozenset({1, 3})
     lasting = 2
     branches = MappingProxyType({2: (3, 4), 3: (0,)})
+    reported_as = MappingProxyType({2: "repeated windows"})
     edits_text = True
 
     history_tables = (SEEDS, WINDOWS)
