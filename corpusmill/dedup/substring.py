@@ -28,8 +28,9 @@ Windows never reach across documents; the same window twice in one document coun
   whose doc_id has the smallest hash (BLAKE2b-64), at its first position: no file or date is preferred. What a spared
   copy shares with a window that is cut goes with that window.
 - The span that is cut reaches from the first to the last unit of the repeated passage, less whitespace at its ends
-  (tokens have some), and takes along the whitespace on one side: of the two breaks, the one with more line breaks, then more characters, then the first stays and joins
-  the pieces (none stays at the start or end of the text). Nothing is inserted: the spans restore the text exactly.
+  (tokens have some), and takes along the whitespace on one side: of the two breaks, the one with more line breaks, then
+  more characters, then the first stays and joins the pieces (none stays at the start or end of the text). Nothing is
+  inserted: the spans restore the text exactly.
 - A document of which fewer than `min_remaining` characters are left after the last pass goes (rule `mostly_duplicate`).
 """
 
