@@ -327,7 +327,7 @@ class MeasuredRefinery(Refinery):
     def _finish(self, index: int) -> None:
         root = Path(self.chain.folder(index).root) / "exchange"
         sizes: dict[str, int] = {}
-        for path in sorted(root.rglob("*.parquet")):
+        for path in sorted(root.rglob("*.chunks")):
             sizes[path.parent.name] = sizes.get(path.parent.name, 0) + path.stat().st_size
         self.exchanged[self.chain.names[index]] = sizes
         super()._finish(index)

@@ -18,8 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from corpusmill.core.hashing import Int64Array, UInt64Array
-from corpusmill.core.normalise import Folds, hash_words_of_utf8
-from corpusmill.dedup.signatures import shingles
 
 SKETCH_SHINGLES = 4096
 
@@ -36,38 +34,10 @@ class Sets(NamedTuple):
     offsets: Int64Array
 
 
-def sketch(hashes: UInt64Array) -> UInt64Array:
+def sketch(shingles: UInt64Array) -> UInt64Array:
     """The distinct shingles, ascending, at most the SKETCH_SHINGLES smallest; uint64."""
-    distinct: UInt64Array = np.unique(hashes)[:SKETCH_SHINGLES]
+    distinct: UInt64Array = np.unique(shingles)[:SKETCH_SHINGLES]
     return distinct
-
-
-@numba.njit(cache=True, nogil=True)
-def sketches_of_texts(
-    data: npt.NDArray[np.uint8], offsets: Int64Array, rows_of: Int64Array, folds: Folds, ngram: int
-) -> tuple[UInt64Array, Int64Array]:
-    """`sketch` of the shingles of texts in languages that write spaces, straight from an Arrow column: Sets of them.
-
-    data, offsets, rows_of, folds, ngram: as for signatures.band_keys_of_texts.
-    """
-    longest = total = 0
-    for row in rows_of:
-        longest = max(longest, offsets[row + 1] - offsets[row])
-        total += min(SKETCH_SHINGLES, (offsets[row + 1] - offsets[row]) // 2 + 1)
-    words = np.empty(longest // 2 + 1, dtype=np.uint64)
-    hashes = np.empty(total, dtype=np.uint64)
-    ends = np.zeros(len(rows_of) + 1, dtype=np.int64)
-    count = 0
-    for k in range(len(rows_of)):
-        num_words = hash_words_of_utf8(data, offsets[rows_of[k]], offsets[rows_of[k] + 1], folds, words)
-        ordered = np.sort(shingles(words[:num_words], ngram))
-        first = count
-        for i in range(len(ordered)):
-            if (i == 0 or ordered[i] != ordered[i - 1]) and count - first < SKETCH_SHINGLES:
-                hashes[count] = ordered[i]
-                count += 1
-        ends[k + 1] = count
-    return hashes[:count].copy(), ends
 
 
 @numba.njit(cache=True, nogil=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from corpusmill.core.errors import ConfigError
 from corpusmill.core.normalise import normalised_words
-from corpusmill.dedup import groups, history, minhash, signatures
+from corpusmill.dedup import groups, history, signatures
 from corpusmill.dedup.history import NO_PAST
 from corpusmill.dedup.local import remember, run_step
 from corpusmill.dedup.minhash import MinHash, MinHashConfig
@@ -47,14 +49,17 @@ def incremental(folder: Path, config: MinHashConfig, crawls: list[list[Row]], sh
     return gone, clusters
 
 
+def buckets_of(step: MinHash, row: Row) -> set[tuple[int, int]]:
+    """Keys of the buckets of a document."""
+    mapped = step.map(tables([row])[0].select(list(step.columns)), 0, 1)
+    return set(zip(*(key.tolist() for key in groups.key_columns(mapped)), strict=True))
+
+
 def by_definition(config: MinHashConfig, crawls: list[list[Row]]) -> tuple[list[Gone], dict[str, str]]:
     """Lists and sets: components over all documents so far; what stayed of earlier snapshots stays and comes first."""
     rows = [(n, row) for n, crawl in enumerate(crawls) for row in crawl]
     step = MinHash(config)
-    buckets = []
-    for _, row in rows:
-        mapped = step.map(tables([row])[0].select(list(step.columns)), 0, 1)
-        buckets.append(set(zip(*(key.tolist() for key in groups.key_columns(mapped)), strict=True)))
+    buckets = [buckets_of(step, row) for _, row in rows]
     sets = [set(signatures.shingles(normalised_words(r["text"], "en").hashes, config.ngram).tolist()) for _, r in rows]
 
     def rank(i: int) -> tuple[Any, ...]:
@@ -210,18 +215,31 @@ def test_of_many_that_stayed_only_those_are_kept_that_can_be_compared(tmp_path: 
     assert entry.rows == 4
 
 
-def test_components_that_a_later_snapshot_joined_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last documents meet a component that is apart from that of their twin, but for the second snapshot's links."""
-    drawn = [["j l", "k i c", "i a k b f h", "a c"], ["f b g h l k", "h b l i k", "d f i h e"], ["j f", "j f"]]
-    crawls = [[document(10 * n + m, text) for m, text in enumerate(texts)] for n, texts in enumerate(drawn)]
-    nothing = np.empty(0, dtype=np.int64)
-    for seed in range(100):
-        config = MinHashConfig(bands=3, rows=1, ngram=1, min_similarity=0.3, seed=seed)
-        expected, _ = by_definition(config, crawls)
-        with monkeypatch.context() as patched:
-            patched.setattr(minhash, "joined", lambda past, components: (nothing, nothing))
-            unlinked, _ = incremental(tmp_path / f"{seed} unlinked", config, crawls, 1)
-        if unlinked != expected:
-            assert incremental(tmp_path / str(seed), config, crawls, 1)[0] == expected
-            return
-    raise AssertionError("no seed needs the links")
+def test_components_that_a_later_snapshot_joined_are_one(tmp_path: Path) -> None:
+    """d meets the component of y alone, but b of the second snapshot joined it to that of x, which d is similar to."""
+    config = MinHashConfig(bands=3, rows=1, ngram=1, min_similarity=0.3)
+    chooser = random.Random(1)
+    pool = [" ".join(chooser.sample("abcdefghijkl", chooser.randint(2, 6))) for _ in range(80)]
+    buckets = {text: buckets_of(MinHash(config), document(1, text)) for text in pool}
+
+    def meet(a: str, b: str) -> bool:
+        return bool(buckets[a] & buckets[b])
+
+    def alike(a: str, b: str) -> bool:
+        return len({*a.split()} & {*b.split()}) >= 0.3 * len({*a.split()} | {*b.split()})
+
+    texts = next(
+        (x, y, b, d)
+        for x, y in itertools.permutations(pool, 2)
+        if not meet(x, y) and not alike(x, y)
+        for d in pool
+        if meet(d, y) and not meet(d, x) and alike(d, x) and not alike(d, y)
+        for b in pool
+        if meet(b, x) and meet(b, y) and not meet(b, d) and not any(alike(b, other) for other in (x, y, d))
+    )
+    x, y, b, d = (document(n, text) for n, text in enumerate(texts))
+    apart, _ = incremental(tmp_path / "apart", config, [[x, y], [], [d]], 1)
+    assert apart == [{}, {}, {}]
+    joined, _ = incremental(tmp_path / "joined", config, [[x, y], [b], [d]], 1)
+    assert {doc_id: gone[0] for doc_id, gone in joined[2].items()} == {d["doc_id"]: x["doc_id"]}
+    assert joined == by_definition(config, [[x, y], [b], [d]])[0]

@@ -83,7 +83,7 @@ def test_what_a_task_reports_is_in_its_file(tmp_path: Path) -> None:
     chain = run_of(tmp_path, "peel", 1, 1)
     with pytest.raises(Killed):
         refine(chain, InProcess(2))
-    files = sorted((tmp_path / "stages" / "peel" / "exchange").glob("*/*.parquet"))
+    files = sorted((tmp_path / "stages" / "peel" / "exchange").glob("*/*.chunks"))
     assert [(file.parent.name, exchange.reported(str(file))) for file in files] == [("0.0", 2), ("map", 0)]
     assert StageFolder(str(tmp_path), "peel").manifest("s0") is None
 
