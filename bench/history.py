@@ -6,10 +6,10 @@ Documents of random words, as many in either snapshot; of the second, some are c
 the text, of the text with a few words changed, or of a passage. Dates of the first come first and `keep` is `first`, so
 that one run over both prefers it as the history does. In this process, one core.
 
-For each step: milliseconds a document to run it over the first snapshot, to commit its history, to run it over the
-second alone and against the history; bytes of history a document; what goes from the second snapshot, and how many
-documents of it fare otherwise when both are run at once. Exit code 1 when some do (with `minhash` it may happen where
-documents of the first snapshot are similar and share no bucket: then the history keeps both).
+For each step: core-milliseconds (CPU time) a document to run it over the first snapshot, to commit its history, to run
+it over the second alone and against the history; bytes of history a document; what goes from the second snapshot, and
+how many documents of it fare otherwise when both are run at once. Exit code 1 when some do (with `minhash` it may
+happen where documents of the first snapshot are similar and share no bucket: then the history keeps both).
 """
 
 from __future__ import annotations
@@ -103,16 +103,16 @@ def _shards(texts: list[list[str]], urls: list[str], crawl: str) -> list[pa.Tabl
 def commit(step: CorpusStep[Any], tables: list[pa.Table], results: list[Any], folder: str) -> tuple[float, int]:
     """Commits the history as the pipeline does, `map`'s rows at hand; seconds and bytes."""
     done = outcomes(step, tables, results)
-    started = time.perf_counter()
+    started = time.process_time()
     manifest = commit_history(step, done, folder, "a")
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     return seconds, sum(entry.bytes for entries in manifest.tables.values() for entry in entries)
 
 
 def timed(step: CorpusStep[Any], tables: list[pa.Table]) -> tuple[list[Any], float]:
-    started = time.perf_counter()
+    started = time.process_time()
     results = run_step(step, tables)
-    return results, time.perf_counter() - started
+    return results, time.process_time() - started
 
 
 def fates(results: list[Any]) -> dict[str, Any]:
