@@ -36,9 +36,10 @@ def root(
 
 
 def _register() -> None:
-    from corpusmill.cli import classifier, look, models, order, run, train, tune
+    from corpusmill.cli import classifier, look, models, order, plan, run, train, tune
 
     run.register(app)
+    plan.register(app)
     look.register(app)
     tune.register(app)
     train.register(app)

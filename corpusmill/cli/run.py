@@ -41,7 +41,7 @@ def run(
         raise UserError("--only cannot be used with --from or --until", remedy="use either of them")
     if workers and address:
         raise UserError("--workers is for this machine, --address for a cluster", remedy="use either of them")
-    resolved = recipes.load(_recipe_path(recipe), set_)
+    resolved = recipes.load(recipe_path(recipe), set_)
     selection = Selection(first=only or from_, last=only or until, force=force)
     run_recipe(resolved, out, input, selection, workers=workers, address=address, quiet=quiet)
     print_status(out)
@@ -68,7 +68,8 @@ def stage(
         )
 
 
-def _recipe_path(name: str) -> str:
+def recipe_path(name: str) -> str:
+    """Path of the recipe that a command was given: a file, or the name of a shipped one."""
     if "/" not in name and not name.endswith((".yaml", ".yml")) and not os.path.exists(name):  # noqa: PTH110
         shipped = recipes.shipped(name)
         if shipped is None:

@@ -1,21 +1,33 @@
-"""The durable exchange of a corpus-wide step: one Parquet file a task, one row group a partition.
+"""The durable exchange of a corpus-wide step: one file a task, one chunk a partition.
 
-    RUN/stages/<step>/exchange/<turn>/<task>.parquet      turn: map, or <round>.<time>
+    RUN/stages/<step>/exchange/<turn>/<task>.chunks      turn: map, or <round>.<time>
 
 A lost worker costs its own task only; a killed run goes on with the files that are there. The whole folder goes when
 the step is committed.
+
+A partition is found in a file without reading what the file says of the others, however many they are: a crawl has a
+hundred thousand tasks and thousands of partitions, and every task of a round reads from every file of the one before
+(docs/decisions/0031-exchange-by-chunks.md). A file is
+
+    chunks     of one partition after another: an Arrow record batch, serialised, then compressed by zstd as a whole
+    index      int64 (partitions + 1, 2), little-endian: where a chunk begins; its size before compression,
+               0 where the partition has no rows
+    schema     Arrow IPC
+    note       JSON, see _Note
+    tail       where index, schema and note begin, int64 each, little-endian, and 8 bytes of magic
 """
 
 from __future__ import annotations
 
 import io
 import shutil
+import struct
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from corpusmill.core import documents, storage
@@ -23,25 +35,35 @@ from corpusmill.core.artifacts import StageFolder
 from corpusmill.core.errors import InternalError
 from corpusmill.dedup.base import PARTITION, Turn, remarks_of
 
-_SAMPLE = 100_000  # rows that decide how a column is stored
+_MAGIC: Final = b"CMCHUNK1"
+_TAIL: Final = struct.Struct("<qqq8s")
+_INDEX_ROW: Final = struct.Struct("<qq")
+_CODEC: Final = "zstd"
 
 
 class _Note(BaseModel):
-    """What the schema of an exchange file carries.
+    """What an exchange file says of itself.
 
-    fingerprint: of what wrote it. groups: the row group of every partition in it. reported, remarks: the number its
-    task reported and its remarks (dedup/base.py).
+    fingerprint: of what wrote it. reported, remarks: the number its task reported and its remarks (dedup/base.py).
     """
 
     fingerprint: str
-    groups: dict[int, int]
     reported: int
     remarks: list[dict[str, Any]]
 
 
+class _Tail(NamedTuple):
+    """Where the parts of a file begin, in bytes; end: where the tail does."""
+
+    index_at: int
+    schema_at: int
+    note_at: int
+    end: int
+
+
 def path(folder: StageFolder, turn: Turn, task: str) -> str:
     """File that `task` writes in `turn`."""
-    return storage.join(folder.root, "exchange", str(turn), f"{task}.parquet")
+    return storage.join(folder.root, "exchange", str(turn), f"{task}.chunks")
 
 
 def write(file: str, rows: pa.Table, partitions: int, fingerprint: str, reported: int = 0) -> None:
@@ -49,76 +71,63 @@ def write(file: str, rows: pa.Table, partitions: int, fingerprint: str, reported
     numbers = rows.column(PARTITION).to_numpy()
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= partitions):
         raise InternalError("a row names a partition that does not exist", where=file, value=int(numbers.max()))
-    by_partition = np.argsort(numbers, kind="stable")
-    table = rows.drop_columns([PARTITION]).take(pa.array(by_partition)).combine_chunks()
-    present, starts = np.unique(numbers[by_partition], return_index=True)
-    ends = [*starts[1:].tolist(), len(numbers)] if len(numbers) else []
-    note = _Note(
-        fingerprint=fingerprint,
-        groups={int(p): i for i, p in enumerate(present)},
-        reported=reported,
-        remarks=remarks_of(rows),
-    )
-    table = table.replace_schema_metadata({"exchange": note.model_dump_json()})
+    table = rows.drop_columns([PARTITION]).take(pa.array(np.argsort(numbers, kind="stable"))).combine_chunks()
+    starts = np.append(0, np.cumsum(np.bincount(numbers, minlength=partitions)))
+    codec = pa.Codec(_CODEC)
+    index = np.zeros((partitions + 1, 2), dtype="<i8")
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", version="2.6", **_encodings(table)) as writer:
-        for start, end in zip(starts.tolist(), ends, strict=True):
-            writer.write_table(table.slice(start, end - start), row_group_size=max(1, end - start))
+    for partition in range(partitions):
+        index[partition, 0] = sink.tell()
+        start, end = starts[partition], starts[partition + 1]
+        if end > start:
+            chunk = pa.concat_batches(table.slice(start, end - start).to_batches()).serialize()
+            index[partition, 1] = chunk.size
+            sink.write(codec.compress(chunk))
+    index[partitions, 0] = sink.tell()
+    note = _Note(fingerprint=fingerprint, reported=reported, remarks=remarks_of(rows))
+    places = []
+    for part in (index.tobytes(), table.schema.remove_metadata().serialize(), note.model_dump_json().encode()):
+        places.append(sink.tell())
+        sink.write(part)
+    sink.write(_TAIL.pack(*places, _MAGIC))
     storage.write_bytes(file, sink.getvalue())
-
-
-def _encodings(table: pa.Table) -> dict[str, Any]:
-    """How the columns of `table` are stored: numbers that hardly repeat not by a dictionary, which would hold them all.
-
-    Those that mostly ascend, as sorted keys and positions do, are stored by their differences.
-    """
-    by_dictionary, by_difference = [], {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if not pa.types.is_integer(column.type):
-            by_dictionary.append(name)
-            continue
-        values = column.slice(0, _SAMPLE).to_numpy()
-        if 2 * len(np.unique(values)) <= len(values):
-            by_dictionary.append(name)
-        elif 8 * np.count_nonzero(values[1:] < values[:-1]) <= len(values):
-            by_difference[name] = "DELTA_BINARY_PACKED"
-    return {"use_dictionary": by_dictionary, "column_encoding": by_difference or None}
 
 
 def is_written(file: str, fingerprint: str) -> bool:
     """Whether `file` is there, whole, and was written under `fingerprint`."""
-    if not storage.exists(file):
-        return False
-    with storage.open_read(file) as handle:
-        return bool(_note(pq.ParquetFile(handle)).fingerprint == fingerprint)
+    return storage.exists(file) and _note(file).fingerprint == fingerprint
 
 
 def reported(file: str) -> int:
     """The number that the task reported which wrote `file`."""
-    with storage.open_read(file) as handle:
-        return int(_note(pq.ParquetFile(handle)).reported)
+    return _note(file).reported
 
 
 def remarks(file: str) -> list[dict[str, Any]]:
     """The remarks of the task that wrote `file`."""
-    with storage.open_read(file) as handle:
-        return list(_note(pq.ParquetFile(handle)).remarks)
+    return _note(file).remarks
 
 
 def read(files: Sequence[str], partition: int | None) -> pa.Table:
-    """Rows of one partition (None: of all) from all `files`, in the order of the files."""
-    tables = []
-    schema = None
+    """Rows of one partition (None: of all) from all `files`, which have one schema, in the order of the files."""
+    batches: list[pa.RecordBatch] = []
+    schema: pa.Schema | None = None
+    codec = pa.Codec(_CODEC)
     for file in files:
         with storage.open_read(file) as handle:
-            parquet = pq.ParquetFile(handle)
-            schema = parquet.schema_arrow.remove_metadata()
-            groups = _note(parquet).groups
-            for number in sorted(groups) if partition is None else [partition]:
-                if number in groups:
-                    tables.append(parquet.read_row_group(groups[number]).replace_schema_metadata(None))
+            tail = _tail(handle, file)
+            if schema is None:
+                schema = pa.ipc.read_schema(pa.py_buffer(_between(handle, tail.schema_at, tail.note_at)))
+            at, end = tail.index_at, tail.schema_at
+            if partition is not None:
+                at += partition * _INDEX_ROW.size
+                end = at + 2 * _INDEX_ROW.size
+            for (start, size), (stop, _) in pairwise(_INDEX_ROW.iter_unpack(_between(handle, at, end))):
+                if size:
+                    chunk = codec.decompress(_between(handle, start, stop), size)
+                    batches.append(pa.ipc.read_record_batch(chunk, schema))
     assert schema is not None, "an exchange has at least one task"
-    return documents.concat(tables, schema)
+    return documents.concat([pa.Table.from_batches(batches, schema)], schema)
 
 
 def drop(folder: StageFolder) -> None:
@@ -134,5 +143,21 @@ def drop(folder: StageFolder) -> None:
         fs.rm(inner, recursive=True)
 
 
-def _note(parquet: pq.ParquetFile) -> _Note:
-    return _Note.model_validate_json(parquet.schema_arrow.metadata[b"exchange"])
+def _between(handle: IO[bytes], start: int, end: int) -> bytes:
+    handle.seek(start)
+    return handle.read(end - start)
+
+
+def _tail(handle: IO[bytes], file: str) -> _Tail:
+    end = handle.seek(0, io.SEEK_END) - _TAIL.size
+    if end >= 0:
+        index_at, schema_at, note_at, magic = _TAIL.unpack(_between(handle, end, end + _TAIL.size))
+        if magic == _MAGIC:
+            return _Tail(index_at, schema_at, note_at, end)
+    raise InternalError("not a file of the exchange", where=file, remedy="delete it and run again")
+
+
+def _note(file: str) -> _Note:
+    with storage.open_read(file) as handle:
+        tail = _tail(handle, file)
+        return _Note.model_validate_json(_between(handle, tail.note_at, tail.end))

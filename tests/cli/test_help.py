@@ -9,7 +9,7 @@ import corpusmill
 from corpusmill.cli import main
 from corpusmill.core.errors import ConservationError, InfrastructureError, InternalError
 
-COMMANDS = ["run", "stage", "status", "inspect", "removed", "scores", "tune", "explain", "verify", "train"]
+COMMANDS = ["run", "plan", "stage", "status", "inspect", "removed", "scores", "tune", "explain", "verify", "train"]
 COMMANDS += ["order show", "order find", "models list", "models fetch"]
 
 

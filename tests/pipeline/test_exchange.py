@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpusmill.core import storage
 from corpusmill.core.artifacts import StageFolder
 from corpusmill.core.errors import InternalError
 from corpusmill.dedup.base import MAP
@@ -84,8 +86,45 @@ def test_bytes_depend_on_rows_alone(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_partition_is_read_without_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read of a file does not grow with the number of its partitions."""
+    read: list[int] = []
+
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(-1 if size is None else size)
+            read.append(len(data))
+            return data
+
+    monkeypatch.setattr(storage, "open_read", Counting)
+    totals = []
+    for partitions in (10, 1000):
+        file = str(tmp_path / str(partitions))
+        exchange.write(file, _rows(list(range(partitions))), partitions, "f")
+        read.clear()
+        assert exchange.read([file], 7).num_rows == 1
+        totals.append(sum(read))
+    assert abs(totals[1] - totals[0]) < 16
+    assert totals[0] < Path(file).stat().st_size / 50
+
+
+def test_all_partitions_in_order(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in "ab"]
+    for file in files:
+        exchange.write(file, _rows([2, 0, 2]), 4, "f")
+    assert exchange.read(files, None).column("key").to_pylist() == ["k1", "k0", "k2"] * 2
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", bytes(100)])
+def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "a.chunks"
+    file.write_bytes(data)
+    with pytest.raises(InternalError, match="not a file of the exchange"):
+        exchange.read([str(file)], 0)
+
+
 def test_only_the_wanted_fingerprint_counts_as_written(tmp_path: Path) -> None:
-    file = str(tmp_path / "a.parquet")
+    file = str(tmp_path / "a.chunks")
     assert not exchange.is_written(file, "f")
     exchange.write(file, _rows([]), 4, "f")
     assert exchange.is_written(file, "f")

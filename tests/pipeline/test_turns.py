@@ -83,7 +83,7 @@ def test_what_a_task_reports_is_in_its_file(tmp_path: Path) -> None:
     chain = run_of(tmp_path, "peel", 1, 1)
     with pytest.raises(Killed):
         refine(chain, InProcess(2))
-    files = sorted((tmp_path / "stages" / "peel" / "exchange").glob("*/*.parquet"))
+    files = sorted((tmp_path / "stages" / "peel" / "exchange").glob("*/*.chunks"))
     assert [(file.parent.name, exchange.reported(str(file))) for file in files] == [("0.0", 2), ("map", 0)]
     assert StageFolder(str(tmp_path), "peel").manifest("s0") is None
 
@@ -134,3 +134,33 @@ def test_the_best_is_what_the_classifier_scored_best(tmp_path: Path) -> None:
     refine(chain, InProcess())
     kept = [i for s in chain.shards for i in chain.kept(2, s.name, ["doc_id"]).column("doc_id").to_pylist()]
     assert sorted(kept) == ["a.warc.gz:002", "a.warc.gz:004"]
+
+
+# Pass 1 brings together what pass 2 finds: the shared passage stood inside another one.
+_OUTER = [f"outer{i}" for i in range(8)]
+_INNER = [f"inner{i}" for i in range(12)]
+PASSAGES = [
+    " ".join(
+        [*(f"own{n}x{i}" for i in range(20)), *_INNER[:6], *_OUTER, *_INNER[6:], *(f"end{n}x{i}" for i in range(9))]
+    )
+    for n in range(4)
+] + [" ".join([*(f"own{n}x{i}" for i in range(20)), *_INNER]) for n in range(4, 6)]
+
+
+def test_substring_goes_on_inside_every_phase(tmp_path: Path) -> None:
+    """Killed after the first task of every phase; phases of one task are killed before it instead."""
+    settings = {"min_words": 8, "passes": 3}
+    whole = InProcess()
+    refine(run_of(tmp_path / "whole", "substring", 3, 4, PASSAGES, **settings), whole)
+    expected = bytes_of(tmp_path / "whole", "substring")
+    phases = [task.partition(" substring ")[0] for task in whole.ran]
+    assert any("turn 1" in phase for phase in phases)
+    for phase in dict.fromkeys(phases):
+        last = phases.index(phase) + (phases.count(phase) > 1)
+        chain = run_of(tmp_path / str(last), "substring", 3, 4, PASSAGES, **settings)
+        first, second = InProcess(last), InProcess()
+        with pytest.raises(Killed):
+            refine(chain, first)
+        refine(chain, second)
+        assert first.ran + second.ran == whole.ran, "no task is done again"
+        assert bytes_of(tmp_path / str(last), "substring") == expected
