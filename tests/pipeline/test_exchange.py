@@ -6,6 +6,7 @@ import io
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -45,6 +46,28 @@ def test_read_returns_what_was_written_in_the_order_of_files_and_rows(tasks: lis
             read = exchange.read(files, partition)
             assert read.to_pylist() == wanted
             assert read.schema == tables[0].drop_columns(["partition"]).schema
+
+
+def test_numbers_come_back_however_they_are_stored(tmp_path: Path) -> None:
+    """Sorted and unsorted hashes, positions, constants, with the extreme values."""
+    draw = np.random.default_rng(0)
+    hashes = np.append(
+        draw.integers(1 << 63, size=3000, dtype=np.uint64) * np.uint64(2) + np.uint64(1),
+        np.array([0, 2**64 - 1], dtype=np.uint64),
+    )
+    columns = {
+        "unsorted": hashes.astype(np.uint64),
+        "sorted": np.sort(hashes).astype(np.uint64),
+        "descending": -np.arange(len(hashes), dtype=np.int32),
+        "position": np.tile(np.arange(len(hashes) // 2, dtype=np.int32), 2),
+        "constant": np.full(len(hashes), np.iinfo(np.int32).min, dtype=np.int32),
+        "flag": hashes % 3 == 0,
+    }
+    body = pa.table({name: pa.array(values) for name, values in columns.items()})
+    partitions = draw.integers(3, size=len(hashes)).astype(np.int32)
+    exchange.write(str(tmp_path / "a"), body.append_column("partition", pa.array(partitions)), 3, "f")
+    for partition in range(3):
+        assert exchange.read([str(tmp_path / "a")], partition).equals(body.filter(pa.array(partitions == partition)))
 
 
 def test_bytes_depend_on_rows_alone(tmp_path: Path) -> None:
