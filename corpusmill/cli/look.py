@@ -71,6 +71,9 @@ def print_status(run: str) -> None:
         rows,
         numbers,
     )
+    for stage in state.stages:
+        for what, numbers_found in stage.reported.items():
+            print(f"\n{stage.name}: {what}, pass by pass: {', '.join(f'{n:,}' for n in numbers_found)}")
     for alarm in state.warnings:
         print(f"\nwarning: {alarm.message}")
 

@@ -67,6 +67,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
     columns: the document columns that `map` reads (doc_id included); the engine reads no others for it. It knows
         groups.QUALITY too, the score of the classifier.
     rounds: number of reduces and visits; the last one partitions its rows by shard number.
+    reported_as: rounds in `branches` whose numbers `status` shows, one a turn, and what they count.
     edits_text: whether `apply` may change texts; otherwise it only filters and its output need not be stored.
     """
 
@@ -77,6 +78,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
     columns: tuple[str, ...]
     rounds: int
     branches: Mapping[int, tuple[int, ...]] = MappingProxyType({})
+    reported_as: ClassVar[Mapping[int, str]] = MappingProxyType({})
     most_turns: ClassVar[int] = 100
     edits_text: ClassVar[bool] = False
 

@@ -46,6 +46,10 @@ def _cut_spans(
     count = 0
     for i in range(len(first)):
         start, end = unit_starts[first[i]], unit_ends[last[i] - 1]
+        while start < end and is_space(points[start]):  # tokens begin with spaces, or are such
+            start += 1
+        while start < end and is_space(points[end - 1]):
+            end -= 1
         if start < end:
             starts[count], ends[count] = _with_whitespace(points, start, end)
             count += 1
@@ -53,7 +57,7 @@ def _cut_spans(
 
 
 def cut_spans(points: CodePoints, units: Spans, first: Int64Array, last: Int64Array) -> list[tuple[int, int]]:
-    """Spans (start, end) to cut, ascending and disjoint.
+    """Spans (start, end) to cut, ascending and disjoint; none for units that are whitespace, or less than a character.
 
     Args:
         points: the text.

@@ -96,7 +96,7 @@ def _minima(hashes: UInt64Array, multipliers: UInt64Array, increments: UInt64Arr
 
 def shingle_bytes(text: str, language: str, config: MinHashConfig) -> list[bytes]:
     """The shingles of a text as `minhash` under `config` sees them, in order, with repeats, in UTF-8."""
-    in_words = config.in_words(language)
+    in_words = config.shingling.in_words(language)
     units = normalised_texts(text, language if in_words else None)
     n = config.ngram if in_words else config.character_ngram
     width = min(n, len(units))

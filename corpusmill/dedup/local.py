@@ -35,12 +35,12 @@ def decide(step: CorpusStep[Any], tables: Sequence[pa.Table]) -> list[pa.Table]:
         return sum(step.report(done[-1].round, table) for table in rows[done[-1]])
 
     while (turn := next_turn(step, done, reported)) is not None:
-        parts = _exchange(rows[done[-1]], step.partitions(turn.round, shards))
+        parts = exchanged(rows[done[-1]], step.partitions(turn.round, shards))
         rows = {kept: rows[kept] for kept in lasting_turns(step, done)}
         documents = _documents(step, seen, [table for kept in rows.values() for table in kept])
         rows[turn] = [next_rows(step, turn.round, part, documents, n, shards) for n, part in enumerate(parts)]
         done.append(turn)
-    return _exchange([table for turn in turns_before_apply(step, done) for table in rows[turn]], shards)
+    return exchanged([table for turn in turns_before_apply(step, done) for table in rows[turn]], shards)
 
 
 def run_step(step: CorpusStep[Any], tables: Sequence[pa.Table]) -> list[StageResult]:
@@ -56,11 +56,12 @@ def _documents(
     if not lasting:
         return seen.__getitem__
     assert isinstance(step, VisitingStep)
-    revise, decisions = step.revised, _exchange(lasting, len(seen))
+    revise, decisions = step.revised, exchanged(lasting, len(seen))
     return lambda shard: revise(seen[shard], decisions[shard])
 
 
-def _exchange(rows: Sequence[pa.Table], partitions: int) -> list[pa.Table]:
+def exchanged(rows: Sequence[pa.Table], partitions: int) -> list[pa.Table]:
+    """The rows of every partition, in the order of the tables."""
     table = pa.concat_tables(rows)
     numbers = table.column(PARTITION)
     body = table.drop_columns([PARTITION])

@@ -33,11 +33,12 @@ from pydantic import Field
 from corpusmill.core import documents, words
 from corpusmill.core.documents import utf8
 from corpusmill.core.hashing import Int64Array, UInt64Array
-from corpusmill.core.normalise import folds, normalised_letters, normalised_words
+from corpusmill.core.normalise import folds
 from corpusmill.core.verdicts import StageResult, Verdicts
 from corpusmill.dedup import groups, signatures, verified
 from corpusmill.dedup.base import PARTITION, CorpusStepConfig, VisitingStep, with_remarks
 from corpusmill.dedup.components import contracted
+from corpusmill.dedup.shingled import SPACED, Shingling
 from corpusmill.dedup.stars import Bools, Links, labels, large_star, small_star
 
 # One row a document that shares a bucket with another, removed or kept.
@@ -146,9 +147,10 @@ class MinHashConfig(CorpusStepConfig):
         " quality_score (unknown last, then longest); the smallest doc_id decides ties",
     )
 
-    def in_words(self, language: str) -> bool:
-        """Whether shingles of `language` are made of words, else of letters."""
-        return words.writes_spaces(language) or (language == "ja" and self.japanese == "words")
+    @property
+    def shingling(self) -> Shingling:
+        """How texts are made into shingles."""
+        return Shingling(self.ngram, self.character_ngram, self.japanese == "characters")
 
 
 class MinHash(VisitingStep[MinHashConfig]):
@@ -171,6 +173,7 @@ class MinHash(VisitingStep[MinHashConfig]):
 
     def __init__(self, config: MinHashConfig) -> None:
         super().__init__(config)
+        self._shingling = config.shingling
         self._permutations = signatures.permutations(config.bands * config.rows, config.seed)
         if config.keep == "best":
             self.columns = (*self.columns, groups.QUALITY)
@@ -193,7 +196,8 @@ class MinHash(VisitingStep[MinHashConfig]):
         """One row a band of every document that has words, partitioned by the band's key."""
         config = self.config
         texts = table.column("text").combine_chunks()
-        spaced = np.array([words.writes_spaces(code) for code in table.column("language").to_pylist()], dtype=bool)
+        languages = table.column("language").to_pylist()
+        spaced = self._shingling.kinds(languages) == SPACED
         high = np.empty((table.num_rows, config.bands), dtype=np.uint64)
         low = np.empty_like(high)
         has_words = np.zeros(table.num_rows, dtype=bool)
@@ -201,8 +205,7 @@ class MinHash(VisitingStep[MinHashConfig]):
         has_words[in_kernel], high[in_kernel], low[in_kernel] = signatures.band_keys_of_texts(
             *utf8(texts), in_kernel, folds(), config.ngram, *self._permutations, config.bands, config.rows
         )
-        for row in np.flatnonzero(~spaced).tolist():
-            shingles = self._shingles(texts[row].as_py(), table.column("language")[row].as_py())
+        for row, shingles in self._shingling.of_texts(texts, languages, np.flatnonzero(~spaced)):
             if len(shingles):
                 has_words[row] = True
                 values = signatures.signature(shingles, *self._permutations)
@@ -211,12 +214,6 @@ class MinHash(VisitingStep[MinHashConfig]):
         high, low = high[has_words].ravel(), low[has_words].ravel()
         partition = groups.partition_of(high, self.partitions(BUCKETS, shards))
         return pa.table([pa.array(c) for c in (high, low, nodes, partition)], schema=_BAND)
-
-    def _shingles(self, text: str, language: str) -> UInt64Array:
-        """Hashes of the shingles of a text, in order, with repeats."""
-        if self.config.in_words(language):
-            return signatures.shingles(normalised_words(text, language).hashes, self.config.ngram)
-        return signatures.shingles(normalised_letters(text).hashes, self.config.character_ngram)
 
     def reduce(self, round_number: int, rows: pa.Table, shards: int) -> pa.Table:
         """Buckets to edges, edges to components, components to decisions."""
@@ -258,8 +255,7 @@ class MinHash(VisitingStep[MinHashConfig]):
         rows = rows.sort_by("node")
         components = rows.column("component").to_numpy()
         members = table.take(pa.array(rows.column("node").to_numpy() & _ROW))
-        ids: list[bytes | None] = [None] * members.num_rows
-        sets: list[UInt64Array | None] = [None] * members.num_rows
+        ids, sets = pa.nulls(members.num_rows, pa.binary(16)), pa.nulls(members.num_rows, pa.list_(pa.uint64()))
         if self.config.min_similarity is not None:
             ids, sets = self._sketches(members, components.tolist())
         return pa.table(
@@ -270,28 +266,28 @@ class MinHash(VisitingStep[MinHashConfig]):
                 members.column("fetched_at"),
                 pc.utf8_length(members.column("text")).cast(pa.int64()),
                 members.column(groups.QUALITY) if groups.QUALITY in self.columns else pa.nulls(len(ids), pa.float64()),
-                pa.array(ids, pa.binary(16)),
-                pa.array(sets, pa.list_(pa.uint64())),
+                ids,
+                sets,
                 pa.array(_partition_of(components, self.partitions(_CLUSTERS, shards))),
             ],
             schema=_MEMBER,
         )
 
-    def _sketches(
-        self, members: pa.Table, components: Sequence[int]
-    ) -> tuple[list[bytes | None], list[UInt64Array | None]]:
+    def _sketches(self, members: pa.Table, components: Sequence[int]) -> tuple[pa.Array, pa.Array]:
         """Name of the set of every member, and the set where it is the first of its component."""
-        ids: list[bytes | None] = []
-        sets: list[UInt64Array | None] = []
+        sets = self._shingling.sketches(members.column("text").combine_chunks(), members.column("language").to_pylist())
+        names: list[bytes] = []
+        ships = np.zeros(members.num_rows, dtype=bool)
         shipped: set[tuple[int, bytes]] = set()
-        texts, languages = members.column("text"), members.column("language")
         for row, component in enumerate(components):
-            shingles = verified.sketch(self._shingles(texts[row].as_py(), languages[row].as_py()))
-            name = hashlib.blake2b(shingles.tobytes(), digest_size=16).digest()
-            ids.append(name)
-            sets.append(None if (component, name) in shipped else shingles)
-            shipped.add((component, name))
-        return ids, sets
+            of_row = sets.hashes[sets.offsets[row] : sets.offsets[row + 1]]
+            names.append(hashlib.blake2b(of_row.tobytes(), digest_size=16).digest())
+            ships[row] = (component, names[row]) not in shipped
+            shipped.add((component, names[row]))
+        sizes = np.diff(sets.offsets)
+        offsets = np.append(0, np.cumsum(np.where(ships, sizes, 0))).astype(np.int32)
+        hashes = pa.array(sets.hashes[np.repeat(ships, sizes)])
+        return pa.array(names, pa.binary(16)), pa.ListArray.from_arrays(offsets, hashes, mask=pa.array(~ships))
 
     def _decisions(self, rows: pa.Table) -> pa.Table:
         """Decisions for the members of the components of one partition."""

@@ -27,9 +27,10 @@ Windows never reach across documents; the same window twice in one document coun
 - `keep: none` cuts ALL copies (CUT of the paper). `keep: first` spares, window by window, the copy in the document
   whose doc_id has the smallest hash (BLAKE2b-64), at its first position: no file or date is preferred. What a spared
   copy shares with a window that is cut goes with that window.
-- The span that is cut reaches from the first to the last unit of the repeated passage and takes along the whitespace
-  on one side: of the two breaks, the one with more line breaks, then more characters, then the first stays and joins
-  the pieces (none stays at the start or end of the text). Nothing is inserted: the spans restore the text exactly.
+- The span that is cut reaches from the first to the last unit of the repeated passage, less whitespace at its ends
+  (tokens have some), and takes along the whitespace on one side: of the two breaks, the one with more line breaks, then
+  more characters, then the first stays and joins the pieces (none stays at the start or end of the text). Nothing is
+  inserted: the spans restore the text exactly.
 - A document of which fewer than `min_remaining` characters are left after the last pass goes (rule `mostly_duplicate`).
 """
 
@@ -127,6 +128,7 @@ class Substring(VisitingStep[SubstringConfig]):
     visits = frozenset({1, 3})
     lasting = 2
     branches = MappingProxyType({2: (3, 4), 3: (0,)})
+    reported_as = MappingProxyType({2: "repeated windows"})
     edits_text = True
 
     def __init__(self, config: SubstringConfig) -> None:
@@ -285,7 +287,7 @@ class Substring(VisitingStep[SubstringConfig]):
             points = codepoints(text)
             units = self._units_of.places(text, points, languages[row].as_py())
             spans = cut_spans(points, units, starts[first:last], ends[first:last])
-            if not spans:  # of tokens that are less than a character
+            if not spans:
                 continue
             remaining = len(text) - sum(end - start for start, end in spans)
             if remaining < self.config.min_remaining:

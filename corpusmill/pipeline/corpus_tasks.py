@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from corpusmill.core import artifacts
+from corpusmill.core import artifacts, storage
 from corpusmill.core.artifacts import Counts
+from corpusmill.core.hashing import canonical_json
 from corpusmill.dedup import groups
 from corpusmill.dedup.base import (
     MAP,
@@ -75,6 +77,24 @@ def output_paths(chain: Chain, index: int, turns: Sequence[Turn]) -> list[str]:
             names = [f"{p:05d}" for p in range(step.partitions(turn.round, len(chain.shards)))]
         paths += [exchange.path(folder, turn, name) for name in names]
     return paths
+
+
+def write_reported(chain: Chain, index: int, reported: Mapping[str, Sequence[int]]) -> None:
+    """Keeps what the turns of step `index` reported, by what it counts, in RUN/stages/<step>/reported.json."""
+    body = {"fingerprint": chain.steps[index].fingerprint, "reported": {k: list(v) for k, v in reported.items()}}
+    storage.write_bytes(_reported_path(chain, index), canonical_json(body) + b"\n")
+
+
+def read_reported(chain: Chain, index: int) -> dict[str, list[int]]:
+    """What `write_reported` kept for step `index` as the recipe asks for it; empty when there is nothing."""
+    path = _reported_path(chain, index)
+    found = json.loads(storage.read_text(path)) if storage.exists(path) else {}
+    same = found.get("fingerprint") == chain.steps[index].fingerprint
+    return dict(found["reported"]) if same else {}
+
+
+def _reported_path(chain: Chain, index: int) -> str:
+    return storage.join(chain.folder(index).root, "reported.json")
 
 
 def run_corpus_job(job: CorpusJob) -> Done | float:

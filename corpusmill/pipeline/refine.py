@@ -12,7 +12,13 @@ from corpusmill.dedup.minhash import MinHash
 from corpusmill.pipeline import exchange, near_duplicates
 from corpusmill.pipeline.alarms import Expected, alarms
 from corpusmill.pipeline.chain import Chain, corpus_step
-from corpusmill.pipeline.corpus_tasks import CorpusJob, exchange_fingerprint, output_paths, run_corpus_job
+from corpusmill.pipeline.corpus_tasks import (
+    CorpusJob,
+    exchange_fingerprint,
+    output_paths,
+    run_corpus_job,
+    write_reported,
+)
 from corpusmill.pipeline.document_tasks import DocumentJob, Done, run_document_job
 from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog
@@ -108,12 +114,20 @@ class Refinery:
             done = [MAP]
             self._take(index, MAP, ())
 
+            shown: dict[str, list[int]] = {}
+
             def reported() -> int:
-                return sum(map(exchange.reported, output_paths(chain, index, done[-1:])))
+                number = sum(map(exchange.reported, output_paths(chain, index, done[-1:])))
+                if (what := step.reported_as.get(done[-1].round)) is not None:
+                    shown.setdefault(what, []).append(number)
+                    self.engine.reporter.say(f"{name}, pass {len(shown[what])}: {number:,} {what}")
+                return number
 
             while (turn := next_turn(step, done, reported)) is not None:
                 self._take(index, turn, tuple(done))
                 done.append(turn)
+            if shown:
+                write_reported(chain, index, shown)
             jobs = [CorpusJob(chain, index, None, tuple(done), n) for n in stale]
             self._corpus(f"{name}: apply", jobs)
         if name == MinHash.name:

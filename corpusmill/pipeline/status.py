@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from corpusmill.core import storage
@@ -11,6 +11,7 @@ from corpusmill.core.errors import InputError
 from corpusmill.pipeline import inputs, recipe
 from corpusmill.pipeline.alarms import Alarm, alarms
 from corpusmill.pipeline.chain import Chain
+from corpusmill.pipeline.corpus_tasks import read_reported
 from corpusmill.pipeline.events import seconds_by_stage
 from corpusmill.pipeline.products import Products
 from corpusmill.pipeline.recipe import Recipe
@@ -18,7 +19,10 @@ from corpusmill.pipeline.recipe import Recipe
 
 @dataclass(frozen=True)
 class StageStatus:
-    """State of one stage: `done`, `partial`, `stale` (made with other settings or input) or `pending`."""
+    """State of one stage: `done`, `partial`, `stale` (made with other settings or input) or `pending`.
+
+    reported: what the turns of a step that repeats counted, one number a turn.
+    """
 
     name: str
     state: str
@@ -26,6 +30,7 @@ class StageStatus:
     shards_done: int
     counts: Counts
     seconds: float
+    reported: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The row of `status --json`."""
@@ -43,6 +48,7 @@ class StageStatus:
             "characters_kept": self.counts.kept.characters,
             "seconds": round(self.seconds, 3),
             "documents_per_core_second": None if rate is None else round(rate, 2),
+            "reported": self.reported,
         }
 
 
@@ -93,7 +99,8 @@ def status(run: str) -> RunStatus:
         folder = chain.folder(index)
         current = [m for s in chain.shards if (m := chain.committed(index, s)) is not None]
         any_made = any(folder.manifest(s.name) is not None for s in chain.shards)
-        stages.append(_status(step.name, len(chain.shards), current, any_made, seconds))
+        found = _status(step.name, len(chain.shards), current, any_made, seconds)
+        stages.append(replace(found, reported=read_reported(chain, index) if step.corpus_wide else {}))
         if stages[-1].state == "done":
             warnings += alarms(chain, index, stages[-1].counts, resolved.expected)
     for name, shards, current, any_made in Products(resolved, chain).states():

@@ -19,7 +19,7 @@ def test_status_has_the_documented_shape(mill: Mill, finished_run: Path) -> None
     for stage in body["stages"]:
         assert set(stage) == {
             "name", "state", "shards", "shards_done", "documents_in", "documents_kept", "removed", "quarantined",
-            "characters_in", "characters_kept", "seconds", "documents_per_core_second",
+            "characters_in", "characters_kept", "seconds", "documents_per_core_second", "reported",
         }  # fmt: skip
         gone = sum(stage["removed"].values()) + sum(stage["quarantined"].values())
         assert stage["documents_in"] == stage["documents_kept"] + gone

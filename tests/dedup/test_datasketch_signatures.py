@@ -62,7 +62,7 @@ def test_shingles_are_normalised_words_or_letters() -> None:
 @given(st.text() | st.text(alphabet="ab é\u0301İß\n。が😀"), st.sampled_from(["en", "zh", "ja"]))
 def test_shingles_are_equal_where_those_of_minhash_are(text: str, language: str) -> None:
     config = MinHashConfig(ngram=2, character_ngram=2)
-    in_words = config.in_words(language)
+    in_words = config.shingling.in_words(language)
     units = normalised_words(text, language) if in_words else normalised_letters(text)
     hashed = own.shingles(units.hashes, 2).tolist()
     spelled = ours.shingle_bytes(text, language, config)

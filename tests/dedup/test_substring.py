@@ -16,7 +16,7 @@ from corpusmill.core.hashing import content_hash, hash64
 from corpusmill.core.normalise import folds, place_units
 from corpusmill.core.words import Spans, codepoints
 from corpusmill.dedup.cuts import cut_spans
-from corpusmill.dedup.local import decide, run_step
+from corpusmill.dedup.local import decide, exchanged, run_step
 from corpusmill.dedup.substring import Substring, SubstringConfig
 
 MIN_WORDS, MIN_CHARACTERS = 3, 4
@@ -48,11 +48,11 @@ def corpus(rows: list[dict[str, Any]]) -> Corpus:
     return {row["doc_id"]: (row["language"], forms(row["text"], row["language"])) for row in rows}
 
 
-def by_brute_force(documents: Corpus, keep: str = "none") -> dict[str, list[int]]:
+def by_brute_force(documents: Corpus, keep: str = "none", min_words: int = MIN_WORDS) -> dict[str, list[int]]:
     """doc_id -> marked windows, from all windows of all documents."""
     places: dict[tuple[str, ...], list[tuple[int, int, str]]] = {}
     for name, (language, units) in documents.items():
-        length = MIN_CHARACTERS if language == "ja" else MIN_WORDS
+        length = MIN_CHARACTERS if language == "ja" else min_words
         for i in range(len(units) - length + 1):
             window = (language, *units[i : i + length])
             places.setdefault(window, []).append((hash64(name.encode()), i, name))
@@ -64,11 +64,11 @@ def by_brute_force(documents: Corpus, keep: str = "none") -> dict[str, list[int]
     return {name: sorted(positions) for name, positions in marked.items()}
 
 
-def without(documents: Corpus, marked: dict[str, list[int]]) -> Corpus:
+def without(documents: Corpus, marked: dict[str, list[int]], min_words: int = MIN_WORDS) -> Corpus:
     """The units that no marked window holds."""
     left = {}
     for name, (language, units) in documents.items():
-        length = MIN_CHARACTERS if language == "ja" else MIN_WORDS
+        length = MIN_CHARACTERS if language == "ja" else min_words
         cut = {i + k for i in marked.get(name, []) for k in range(length)}
         left[name] = (language, [u for i, u in enumerate(units) if i not in cut])
     return left
@@ -249,7 +249,13 @@ def test_no_documents_and_no_repeats() -> None:
 
 def test_defaults_are_those_of_the_paper() -> None:
     config = SubstringConfig()
-    assert (config.min_words, config.min_characters, config.keep, config.min_remaining) == (50, 100, "none", 20)
+    assert (config.min_words, config.min_characters, config.min_tokens, config.keep, config.min_remaining) == (
+        50,
+        100,
+        50,
+        "none",
+        20,
+    )
     words = [f"w{i}" for i in range(50)]
     rows = [
         document(1, " ".join(["a", *words])),
@@ -258,3 +264,76 @@ def test_defaults_are_those_of_the_paper() -> None:
     ]
     marked = Counter({n: len(p) for n, p in marked_windows(rows, 1, Substring(config)).items()})
     assert marked == {doc_id(1): 1, doc_id(2): 1}
+
+
+def sent(substring: Substring, shards: list[Any]) -> list[int]:
+    """Rows that each round of one pass sends."""
+    rows = [substring.map(table, n, len(shards)) for n, table in enumerate(shards)]
+    counts = [sum(table.num_rows for table in rows)]
+    for number in range(3):
+        parts = exchanged(rows, substring.partitions(number, len(shards)))
+        if number == 1:
+            rows = [substring.visit(1, part, shards[n], n, len(shards)) for n, part in enumerate(parts)]
+        else:
+            rows = [substring.reduce(number, part, len(shards)) for part in parts]
+        counts.append(sum(table.num_rows for table in rows))
+    return counts
+
+
+def test_unique_texts_send_their_seeds_alone() -> None:
+    (table,) = tables([document(0, " ".join(f"w{i}" for i in range(3000)))])
+    seeds, *others = sent(Substring(SubstringConfig(partitions=1)), [table])
+    assert seeds < 3000 * 0.09
+    assert others == [0, 0, 0]
+
+
+@pytest.mark.parametrize("keep", ["none", "first"])
+@pytest.mark.parametrize("unit", ["same ", "one two ", "a b c d e f g "])
+def test_a_text_of_one_short_period_is_a_few_rows(unit: str, keep: Any) -> None:
+    text = unit * (200_000 // len(unit.split()))
+    shards = tables([document(0, text), document(1, "other words " * 3)], 2)
+    config = SubstringConfig(partitions=4, keep=keep, passes=1, min_remaining=0)
+    assert sum(sent(Substring(config), shards)) < 3_000
+    kept = [row for result in run_step(Substring(config), shards) for row in result.kept.to_pylist()]
+    spared = unit.strip() if keep == "first" else ""  # what the first copy of each window does not share with the next
+    assert {row["doc_id"]: row["text"][:99] for row in kept} == {doc_id(0): spared, doc_id(1): "other words " * 3}
+
+
+@pytest.mark.parametrize("keep", ["none", "first"])
+def test_copies_by_the_thousand_send_their_places_alone(keep: Any) -> None:
+    text = " ".join(f"w{i}" for i in range(400))
+    rows = [document(n, text) for n in range(3000)] + [document(3000, " ".join(f"v{i}" for i in range(400)))]
+    shards = tables(rows, 3)
+    config = SubstringConfig(partitions=4, keep=keep)
+    seeds, fates, windows, decisions = sent(Substring(config), shards)
+    assert seeds <= 4 * 50
+    assert fates <= 3 * 50
+    assert windows == decisions == 3000 - (keep == "first")  # one range a document that is cut
+    kept = [row["doc_id"] for result in run_step(Substring(config), shards) for row in result.kept.to_pylist()]
+    first = min((doc_id(n) for n in range(3000)), key=lambda name: hash64(name.encode()))
+    assert sorted(kept) == sorted([doc_id(3000), *([first] if keep == "first" else [])])
+
+
+@pytest.mark.parametrize("keep", ["none", "first"])
+def test_copies_that_go_on_differently_send_each_window_once_a_shard(keep: Any) -> None:
+    """The seeds at the ends have several contents: their windows are compared, but not once a document."""
+    passage = [f"w{i}" for i in range(60)]
+    texts = [[f"a{n % 7}"] * 60 + passage + [f"b{n % 5}"] * 60 for n in range(400)]
+    shards = tables([document(n, " ".join(words)) for n, words in enumerate(texts)], 2)
+    config = SubstringConfig(partitions=4, keep=keep, passes=1)
+    substring = Substring(config)
+    rows = [substring.map(table, n, 2) for n, table in enumerate(shards)]
+    fates = [substring.reduce(0, part, 2) for part in exchanged(rows, 4)]
+    windows = [substring.visit(1, part, shards[n], n, 2) for n, part in enumerate(exchanged(fates, 2))]
+    compared = [row for table in windows for row in table.to_pylist() if row["state"] != 2]
+    assert len(compared) < 2 * 35 * 60 * 2
+    assert len({(row["shard"], row["key_high"], row["key_low"]) for row in compared}) == len(compared)
+    kept = [row for result in run_step(substring, shards) for row in result.kept.to_pylist()]
+    left = without(
+        {doc_id(n): ("en", words) for n, words in enumerate(texts)},
+        by_brute_force({doc_id(n): ("en", words) for n, words in enumerate(texts)}, keep, 50),
+        50,
+    )
+    assert {row["doc_id"]: row["text"].split() for row in kept} == {
+        name: words for name, (_, words) in left.items() if len(" ".join(words)) >= 20
+    }
