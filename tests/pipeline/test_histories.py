@@ -141,6 +141,9 @@ def test_a_lost_history_is_made_again_with_the_same_bytes(second: Path, crawl: P
     before, done = files(second), len(tasks(second))
     assert {name.split("/")[1] for name in before} == set(STEPS)
     shutil.rmtree(second / "history" / "url_dedup")
+    (second / "history" / "minhash" / "manifest.json").unlink()  # as a kill among the parts leaves it
+    (second / "history" / "minhash" / "survivors" / "00000.parquet").write_bytes(b"torn")
+    (second / "history" / "minhash" / "survivors" / "00001.parquet").write_bytes(b"of other documents")
     snapshot(second, crawl, "23", f"history=[{first}]")
     assert files(second) == before
     assert {task.split()[1] for task in tasks(second)[done:]} == {"history"}
