@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import sample_runs
 from sample_runs import CORPUS_STEPS, DOCUMENT_STAGES
@@ -41,6 +43,16 @@ def base(lid_model: object) -> dict[str, str]:
 def test_a_setting_touches_its_stage_and_those_after_it(base: dict[str, str], override: str, first: str) -> None:
     changed = [name for name, value in _fingerprints(override).items() if value != base[name]]
     assert changed == NAMES[NAMES.index(first) :]
+
+
+def test_another_tokenizer_is_another_substring_step(base: dict[str, str], tmp_path: Path) -> None:
+    """By what the file holds, not by its name alone."""
+    model = tmp_path / "tokenizer.model"
+    found = []
+    for content in (b"one", b"two"):
+        model.write_bytes(content)
+        found.append(_fingerprints(f"stages.substring.tokenizer={model}")["substring"])
+    assert len({*found, base["substring"]}) == 3
 
 
 def test_what_never_changes_results_touches_nothing(base: dict[str, str]) -> None:

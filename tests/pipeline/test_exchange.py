@@ -6,6 +6,7 @@ import io
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -45,6 +46,37 @@ def test_read_returns_what_was_written_in_the_order_of_files_and_rows(tasks: lis
             read = exchange.read(files, partition)
             assert read.to_pylist() == wanted
             assert read.schema == tables[0].drop_columns(["partition"]).schema
+
+
+def test_numbers_come_back_however_they_are_stored(tmp_path: Path) -> None:
+    """Sorted and unsorted hashes, positions, constants, with the extreme values."""
+    draw = np.random.default_rng(0)
+    hashes = np.append(
+        draw.integers(1 << 63, size=3000, dtype=np.uint64) * np.uint64(2) + np.uint64(1),
+        np.array([0, 2**64 - 1], dtype=np.uint64),
+    )
+    columns = {
+        "unsorted": hashes.astype(np.uint64),
+        "sorted": np.sort(hashes).astype(np.uint64),
+        "descending": -np.arange(len(hashes), dtype=np.int32),
+        "position": np.tile(np.arange(len(hashes) // 2, dtype=np.int32), 2),
+        "constant": np.full(len(hashes), np.iinfo(np.int32).min, dtype=np.int32),
+        "flag": hashes % 3 == 0,
+    }
+    body = pa.table({name: pa.array(values) for name, values in columns.items()})
+    partitions = draw.integers(3, size=len(hashes)).astype(np.int32)
+    exchange.write(str(tmp_path / "a"), body.append_column("partition", pa.array(partitions)), 3, "f")
+    for partition in range(3):
+        assert exchange.read([str(tmp_path / "a")], partition).equals(body.filter(pa.array(partitions == partition)))
+
+
+@pytest.mark.parametrize(("column", "most_bytes"), [("unsorted", 8.2), ("sorted", 7.0), ("position", 0.2)])
+def test_no_dictionary_holds_numbers_that_do_not_repeat(tmp_path: Path, column: str, most_bytes: float) -> None:
+    hashes = np.random.default_rng(0).integers(1 << 63, size=30_000, dtype=np.uint64)
+    values = {"unsorted": hashes, "sorted": np.sort(hashes), "position": np.arange(30_000, dtype=np.int32)}[column]
+    rows = pa.table({"partition": pa.array(np.zeros(30_000, dtype=np.int32)), "number": pa.array(values)})
+    exchange.write(str(tmp_path / "a"), rows, 1, "f")
+    assert (tmp_path / "a").stat().st_size < most_bytes * 30_000
 
 
 def test_bytes_depend_on_rows_alone(tmp_path: Path) -> None:
