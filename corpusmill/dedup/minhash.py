@@ -447,9 +447,7 @@ def _candidates(nodes: Int64Array, smallest: Int64Array, shards: int) -> pa.Tabl
 
 
 def _largest(high: UInt64Array, low: UInt64Array, nodes: Int64Array, numbers: Int64Array) -> list[Bucket]:
-    """The largest buckets of documents of the run, of equal ones those with the smallest key."""
-    own = nodes >= 0
-    high, low, nodes, numbers = high[own], low[own], nodes[own], numbers[own]
+    """The largest buckets, of equal ones those with the smallest key."""
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     sizes = np.diff(starts, append=len(numbers))
     largest = np.lexsort((low[starts], high[starts], -sizes))[:LARGEST_BUCKETS]
