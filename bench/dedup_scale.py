@@ -45,6 +45,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import scale_corpus
 from dedup_beside_peers import beside_peers
+from dedup_projection import project
 from dedup_truth import sample
 from kill_run import descendants
 from scale_corpus import Corpus, MeasuredRefinery, dump, prepare
@@ -312,6 +313,9 @@ def compare(options: argparse.Namespace, work: Path) -> int:
     report: dict[str, Any] = {"machine": machine(), "measured": [asdict(m) for m in found], "judged": judged}
     missed = missed_targets(found)
     missed += [f"{size:,} documents: found is not what was planted" for size, j in judged.items() if not is_right(j)]
+    if options.project:
+        of_largest = [asdict(m) for m in found if m.size == max(options.sizes)]
+        report["projection"] = project(of_largest, options.documents, work / "projection")
     if options.datatrove_python or options.rensa_python:
         peers = (options.datatrove_python, options.rensa_python)
         beside = beside_peers(options.documents, min(options.sizes), work / "peers", *peers)

@@ -9,7 +9,8 @@ A partition is found in a file without reading what the file says of the others,
 hundred thousand tasks and thousands of partitions, and every task of a round reads from every file of the one before
 (docs/decisions/0031-exchange-by-chunks.md). A file is
 
-    chunks     of one partition after another: an Arrow record batch, serialised, then compressed by zstd as a whole
+    chunks     of one partition after another: an Arrow record batch, its integers packed (see `_packed`), serialised,
+               then compressed by zstd as a whole
     index      int64 (partitions + 1, 2), little-endian: where a chunk begins; its size before compression,
                0 where the partition has no rows
     schema     Arrow IPC
@@ -22,11 +23,12 @@ from __future__ import annotations
 import io
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel
 
@@ -34,6 +36,8 @@ from corpusmill.core import documents, storage
 from corpusmill.core.artifacts import StageFolder
 from corpusmill.core.errors import InternalError
 from corpusmill.dedup.base import PARTITION, Turn, remarks_of
+
+Integers = npt.NDArray[Any]
 
 _MAGIC: Final = b"CMCHUNK1"
 _TAIL: Final = struct.Struct("<qqq8s")
@@ -80,7 +84,7 @@ def write(file: str, rows: pa.Table, partitions: int, fingerprint: str, reported
         index[partition, 0] = sink.tell()
         start, end = starts[partition], starts[partition + 1]
         if end > start:
-            chunk = pa.concat_batches(table.slice(start, end - start).to_batches()).serialize()
+            chunk = _packed(pa.concat_batches(table.slice(start, end - start).to_batches())).serialize()
             index[partition, 1] = chunk.size
             sink.write(codec.compress(chunk))
     index[partitions, 0] = sink.tell()
@@ -125,7 +129,7 @@ def read(files: Sequence[str], partition: int | None) -> pa.Table:
             for (start, size), (stop, _) in pairwise(_INDEX_ROW.iter_unpack(_between(handle, at, end))):
                 if size:
                     chunk = codec.decompress(_between(handle, start, stop), size)
-                    batches.append(pa.ipc.read_record_batch(chunk, schema))
+                    batches.append(_unpacked(pa.ipc.read_record_batch(chunk, schema)))
     assert schema is not None, "an exchange has at least one task"
     return documents.concat([pa.Table.from_batches(batches, schema)], schema)
 
@@ -141,6 +145,32 @@ def drop(folder: StageFolder) -> None:
     fs, inner = fsspec.core.url_to_fs(root)
     if fs.exists(inner):
         fs.rm(inner, recursive=True)
+
+
+def _packed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Every column of integers without nulls as differences from row to row, modulo 2^bits, byte by byte of all rows.
+
+    Keys and positions mostly ascend: the high bytes of their differences are one run of zeros.
+    """
+    return _changed(batch, lambda values: _transposed(np.diff(values, prepend=values.dtype.type(0)), values.itemsize))
+
+
+def _unpacked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """What `_packed` was given."""
+    return _changed(batch, lambda values: np.cumsum(_transposed(values, len(values)), dtype=values.dtype))
+
+
+def _transposed(values: Integers, columns: int) -> Integers:
+    """Bytes of `values`, in rows of `columns` bytes, column by column."""
+    return np.ascontiguousarray(values.view(np.uint8).reshape(-1, columns).T).reshape(-1).view(values.dtype)
+
+
+def _changed(batch: pa.RecordBatch, change: Callable[[Integers], Integers]) -> pa.RecordBatch:
+    columns = [
+        pa.array(change(np.ascontiguousarray(c.to_numpy()))) if pa.types.is_integer(c.type) and c.null_count == 0 else c
+        for c in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _between(handle: IO[bytes], start: int, end: int) -> bytes:
