@@ -4,7 +4,7 @@
         [--peer PYTHON] [--json result.json]
 
 Runs the whole step (map, visits, reduces, apply) in this process, in memory, and prints MB/s of UTF-8 text, the bytes
-that go through the exchange (its own Parquet files, by round) for a byte of text, what is cut, and peak memory. Times
+that go through the exchange (its own files, by round) for a byte of text, what is cut, and peak memory. Times
 are CPU seconds of all threads, as the machine may be busy, of the step alone; the exchange files are written outside
 of it, to be weighed. `--peer`: Python of an environment
 with pydivsufsort (bench/peers/setup_pydivsufsort prints its path); it builds the suffix array of the same bytes, and

@@ -372,10 +372,16 @@ def _largest(high: UInt64Array, low: UInt64Array, nodes: Int64Array, numbers: In
         Bucket(
             f"{high[start]:016x}{low[start]:016x}",
             int(size),
-            np.partition(nodes[start : start + size], min(_EXAMPLES, size) - 1)[:_EXAMPLES].tolist(),
+            _examples(nodes[start : start + size]),
         )
         for start, size in zip(starts[largest], sizes[largest], strict=True)
     ]
+
+
+def _examples(nodes: Int64Array) -> list[int]:
+    """The smallest nodes, ascending. Numbers below 0 are no documents of this run."""
+    own = nodes[nodes >= 0]
+    return sorted((np.partition(own, _EXAMPLES)[:_EXAMPLES] if len(own) > _EXAMPLES else own).tolist())
 
 
 def _candidates(nodes: Int64Array, smallest: Int64Array) -> pa.Table:

@@ -268,7 +268,7 @@ class Substring(VisitingStep[SubstringConfig]):
             cut = np.delete(cut[by_place], starts)
         elif len(order):
             cut = cut[np.repeat((sizes > 1) | np.logical_or.reduceat(state[cut] == _AGAIN, starts), sizes)]
-        chosen = pa.array(np.concatenate([decided, cut]))
+        chosen = pa.array(np.sort(np.concatenate([decided, cut])))  # neighbours stay together: fewer bytes
         return pa.table(
             [rows.column(name).take(chosen) for name in [*(f.name for f in _PASSAGE), _SHARD.name]], schema=_DECISION
         )
@@ -304,7 +304,9 @@ class Substring(VisitingStep[SubstringConfig]):
         """Row, first and last (exclusive) unit of what is cut, int64 each: ascending, disjoint in a row."""
         keys = _keys(table)
         by_key = np.argsort(keys)
-        rows = by_key[np.searchsorted(keys, decisions.column("document").to_numpy(), sorter=by_key)]
+        documents = decisions.column("document").to_numpy()
+        rows = by_key[np.searchsorted(keys, documents, sorter=by_key)]
+        assert (keys[rows] == documents).all(), "a decision about a document of another shard"
         start, units = (decisions.column(name).to_numpy().astype(np.int64) for name in ("start", "units"))
         order = np.argsort((rows << 32) | start)
         found: tuple[Int64Array, Int64Array, Int64Array] = covered(rows[order], start[order], units[order])
@@ -347,7 +349,7 @@ def _seeds(found: list[Runs], documents: UInt64Array | None, shard: int, partiti
 
 
 def _first_of_each(high: UInt64Array, low: UInt64Array, passages: Passages) -> tuple[Int64Array, Int64Array]:
-    """Numbers of the passages that are the first of their key, by document and start, and of all others.
+    """Numbers of the passages that are the first of their key, by document and start, and of all others, ascending.
 
     Marks the first in `passages` where there are others.
     """
@@ -360,7 +362,9 @@ def _first_of_each(high: UInt64Array, low: UInt64Array, passages: Passages) -> t
     several = several[np.lexsort((passages["start"][several], passages["document"][several], numbers))]
     first = _first_rows(numbers)
     passages["state"][several[first]] = _AGAIN
-    return np.concatenate([order[alone], several[first]]), np.delete(several, first)
+    others = np.zeros(len(order), dtype=np.bool_)
+    others[np.delete(several, first)] = True
+    return np.flatnonzero(~others), np.flatnonzero(others)
 
 
 def _first_rows(ascending: npt.NDArray[np.generic]) -> Int64Array:

@@ -3,11 +3,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from dedup_tables import doc_id, document, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpusmill.dedup.base import remarks_of
 from corpusmill.dedup.local import run_step
 from corpusmill.dedup.minhash import CLUSTER, MinHash, MinHashConfig
 
@@ -182,3 +185,18 @@ def test_components_are_the_same_in_one_task_and_in_many(verified: bool) -> None
     assert max(c[1] for c in expected.values()) == 60
     for partitions in (1, 3):
         assert clusters(rows, 4, partitions=partitions, max_edges=0, **config) == expected
+
+
+def test_remarks_name_the_largest_buckets_and_their_first_documents() -> None:
+    """Whatever the order of the rows; nodes below 0 are no documents of the run."""
+    sizes = [2 + n % 60 for n in range(120)]
+    rows = [(key, node) for key, size in enumerate(sizes) for node in range(-1, size - 1)]
+    random.Random(1).shuffle(rows)
+    keys, nodes = np.array(rows, dtype=np.int64).T.copy()
+    table = pa.table({"key_high": keys.astype(np.uint64), "key_low": (keys * 3).astype(np.uint64), "node": nodes})
+    remarks = remarks_of(MinHash(MinHashConfig()).reduce(0, table, 1))
+    expected = sorted(enumerate(sizes), key=lambda item: (-item[1], item[0]))[:50]
+    assert remarks == [
+        {"key": f"{key:016x}{key * 3:016x}", "documents": size, "nodes": [0, 1, 2][: size - 1]}
+        for key, size in expected
+    ]

@@ -70,15 +70,6 @@ def test_numbers_come_back_however_they_are_stored(tmp_path: Path) -> None:
         assert exchange.read([str(tmp_path / "a")], partition).equals(body.filter(pa.array(partitions == partition)))
 
 
-@pytest.mark.parametrize(("column", "most_bytes"), [("unsorted", 8.2), ("sorted", 7.0), ("position", 0.2)])
-def test_no_dictionary_holds_numbers_that_do_not_repeat(tmp_path: Path, column: str, most_bytes: float) -> None:
-    hashes = np.random.default_rng(0).integers(1 << 63, size=30_000, dtype=np.uint64)
-    values = {"unsorted": hashes, "sorted": np.sort(hashes), "position": np.arange(30_000, dtype=np.int32)}[column]
-    rows = pa.table({"partition": pa.array(np.zeros(30_000, dtype=np.int32)), "number": pa.array(values)})
-    exchange.write(str(tmp_path / "a"), rows, 1, "f")
-    assert (tmp_path / "a").stat().st_size < most_bytes * 30_000
-
-
 def test_bytes_depend_on_rows_alone(tmp_path: Path) -> None:
     rows = _rows([3, 0, 3, 1])
     exchange.write(str(tmp_path / "a"), rows, 4, "f")
