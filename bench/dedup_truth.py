@@ -5,15 +5,18 @@
 Extracts all pages with corpusmill's stages (minutes; kept in `--documents` and read from there the next time), then
 prints
 
-- MinHash, 14 bands of 8 rows: for every kind of noise the pairs that meet in a band beside what the S-curve expects at
-  their exact Jaccard similarities, and the pairs that end in one cluster; wrong merges among pairs known to differ;
+- MinHash, 14 bands of 8 rows: for every kind of noise, and for every similarity, the pairs that meet in a band beside
+  what the S-curve expects at their exact Jaccard similarities, and the pairs that end in one cluster; for similarities
+  also the interval in which their number lies with a probability of 99 %; wrong merges among pairs known to differ, and
+  precision: of the pairs with a label that end as document and twin, the share whose label is not "not_duplicate";
 - Substring: planted passages that are cut, and all cuts against an oracle that names windows without hashing.
 
 Pairs known to differ are those of same_site_negatives.jsonl and the noise that changes every other word. The former
 were chosen by the whole visible text; those of Jaccard 0.7 or more after extraction (one article under two addresses,
 pages that are all menu) are near-duplicates by definition and counted apart.
 
-Exits with 1 when a pair known to differ is merged, a planted copy is not cut, or a cut is missed or wrong.
+Exits with 1 when fewer or more pairs of a similarity meet than the interval says, a pair known to differ is merged,
+precision is below 0.995, a planted copy is not cut, or a cut is missed or wrong.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ from corpusmill.dedup.minhash import MinHash, MinHashConfig
 from corpusmill.dedup.substring import Substring, SubstringConfig
 
 ALIKE = 0.7  # exact Jaccard of the extracted texts
+LEAST_PRECISION = 0.995
+BAND = 0.1  # of similarities
 Rows = list[dict[str, Any]]
 
 
@@ -152,6 +157,8 @@ def judge_minhash(tables: list[pa.Table], truth: Truth) -> dict[str, Any]:
     def together(a: str, b: str) -> bool:
         return a in cluster and b in cluster and cluster[a]["cluster_id"] == cluster[b]["cluster_id"]
 
+    twins = {frozenset((c["doc_id"], c["canonical"])) for c in cluster.values()}
+    right_twins = 0
     kinds: dict[str, list[tuple[float, bool, bool]]] = defaultdict(list)
     missing: Counter[str] = Counter()
     wrong: list[dict[str, Any]] = []
@@ -161,6 +168,7 @@ def judge_minhash(tables: list[pa.Table], truth: Truth) -> dict[str, Any]:
             missing[pair["kind"]] += 1
             continue
         kinds[pair["kind"]].append((shingled.jaccard(a, b), shingled.meet(a, b), together(a, b)))
+        right_twins += pair["label"] != "not_duplicate" and frozenset((a, b)) in twins
         if pair["label"] == "not_duplicate" and together(a, b):
             wrong.append({"kind": pair["kind"], "a": a, "b": b, "jaccard": shingled.jaccard(a, b)})
     negatives = [(truth.pages[n["a"]], truth.pages[n["b"]]) for n in truth.negatives]
@@ -191,10 +199,41 @@ def judge_minhash(tables: list[pa.Table], truth: Truth) -> dict[str, Any]:
             }
             for kind, found in sorted(kinds.items())
         },
+        "similarities": by_similarity([pair for found in kinds.values() for pair in found], config),
+        "right_twins": right_twins,
+        "precision": right_twins / max(1, right_twins + len(wrong)),
         "known_different_pairs": len(different) + len(kinds["words:.5"]),
         "same_site_pairs_alike_after_extraction": len(judged) - len(different),
         "wrong_merges": wrong,
     }
+
+
+def by_similarity(pairs: list[tuple[float, bool, bool]], config: MinHashConfig) -> list[dict[str, Any]]:
+    """Pairs that met, by band of similarity, and the interval in which they are 99 times of 100.
+
+    Every pair meets with a probability of its own, so their number has the Poisson binomial distribution.
+    """
+    rows = []
+    for low in np.arange(0, 1, BAND).round(2).tolist():
+        found = [(j, met) for j, met, _ in pairs if low <= j < low + BAND or (j == 1 and low + BAND >= 1)]
+        if not found:
+            continue
+        distribution = np.ones(1)
+        for j, _ in found:
+            p = signatures.lsh_probability(j, config.bands, config.rows)
+            distribution = np.convolve(distribution, (1 - p, p))
+        at_most = np.cumsum(distribution)
+        rows.append(
+            {
+                "from": low,
+                "pairs": len(found),
+                "met": int(sum(met for _, met in found)),
+                "expected": float(np.arange(len(distribution)) @ distribution),
+                "least": int(np.searchsorted(at_most, 0.005)),
+                "most": int(np.searchsorted(at_most, 0.995)),
+            }
+        )
+    return rows
 
 
 def judge_substring(tables: list[pa.Table], truth: Truth) -> dict[str, Any]:
@@ -275,8 +314,14 @@ def show(found: dict[str, Any]) -> None:
     for kind, k in minhash["kinds"].items():
         print(f"{kind:<18}{k['pairs']:>6}{k['not_extracted']:>6}{k['mean_jaccard']:>9.3f}", end="")
         print(f"{k['expected']:>10.3f}{k['met']:>7.3f}{k['clustered']:>11.3f}")
+    print(f"{'similarity':<18}{'pairs':>6}{'met':>6}{'expected':>10}{'99 % interval':>15}")
+    for k in minhash["similarities"]:
+        interval = f"{k['least']}-{k['most']}"
+        name = f"{k['from']:.1f}-{k['from'] + BAND:.1f}"
+        print(f"{name:<18}{k['pairs']:>6}{k['met']:>6}{k['expected']:>10.1f}{interval:>15}")
     print("removed, by similarity to the twin:", minhash["removed_by_similarity_to_twin"])
     print(f"wrong merges: {len(minhash['wrong_merges'])} of {minhash['known_different_pairs']} pairs known to differ")
+    print(f"precision: {minhash['precision']:.4f}, of {minhash['right_twins']} right twins")
     for wrong in minhash["wrong_merges"]:
         print("  ", wrong)
     print(
@@ -304,8 +349,10 @@ def main() -> int:
     show(found)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
-    substring = found["substring"]
-    wrong = found["minhash"]["wrong_merges"] or substring["units_missed"] or substring["units_cut_wrongly"]
+    minhash, substring = found["minhash"], found["substring"]
+    off = any(not k["least"] <= k["met"] <= k["most"] for k in minhash["similarities"])
+    wrong = off or minhash["wrong_merges"] or minhash["precision"] < LEAST_PRECISION
+    wrong = wrong or substring["units_missed"] or substring["units_cut_wrongly"]
     uncut = substring["planted_copies_extracted_whole"] - substring["planted_copies_cut_whole"]
     return 1 if wrong or uncut else 0
 
