@@ -327,7 +327,9 @@ class Substring(VisitingStep[SubstringConfig]):
         """Row, first and last (exclusive) unit of what is cut, int64 each: ascending, disjoint in a row."""
         keys = _keys(table)
         by_key = np.argsort(keys)
-        rows = by_key[np.searchsorted(keys, decisions.column("document").to_numpy(), sorter=by_key)]
+        documents = decisions.column("document").to_numpy()
+        rows = by_key[np.searchsorted(keys, documents, sorter=by_key)]
+        assert (keys[rows] == documents).all(), "a decision about a document of another shard"
         start, units = (decisions.column(name).to_numpy().astype(np.int64) for name in ("start", "units"))
         order = np.argsort((rows << 32) | start)
         found: tuple[Int64Array, Int64Array, Int64Array] = covered(rows[order], start[order], units[order])
