@@ -70,7 +70,7 @@ def signature(shingle_hashes: UInt64Array, multipliers: UInt32Array, increments:
     with an odd multiplier is a bijection, so values are equal where the same half is smallest; and the halves are those
     of mixed hashes, so which shingle is smallest does not depend on which of the sets it is in. What the family of maps
     decides is only how often one shingle is smallest under two of them, once in about n for a union of n
-    (docs/decisions/0030-signatures-of-32-bits.md).
+    (docs/decisions/0021-signatures-of-32-bits.md).
 
     Eight shingles meet all maps at a time: their images need no memory, and the loop over the maps is one of vector
     instructions, of which processors have those for products of 32 bits.

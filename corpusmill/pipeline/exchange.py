@@ -7,7 +7,7 @@ the step is committed.
 
 A partition is found in a file without reading what the file says of the others, however many they are: a crawl has a
 hundred thousand tasks and thousands of partitions, and every task of a round reads from every file of the one before
-(docs/decisions/0031-exchange-by-chunks.md). A file is
+(docs/decisions/0022-exchange-by-chunks.md). A file is
 
     chunks     of one partition after another: an Arrow record batch, its integers packed (see `_packed`), serialised,
                then compressed by zstd as a whole
