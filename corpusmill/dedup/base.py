@@ -118,7 +118,7 @@ class CorpusStep(ABC, Generic[ConfigT]):
 
         reported: the sum of what all its tasks reported.
         """
-        raise NotImplementedError(f"{self.name} has branches and does not say which to take")
+        raise InternalError("a step has branches and does not say which to take", where=self.name)
 
     @abstractmethod
     def map(self, table: pa.Table, shard: int, shards: int) -> pa.Table:
