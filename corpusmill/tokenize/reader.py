@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from corpusmill.tokenize import hashes
 from corpusmill.tokenize.hashes import step_root
 from corpusmill.tokenize.order import OrderSummary
 from corpusmill.tokenize.rows import BoolArray, RowSegments, StepRows, materialise, row_leaf
-from corpusmill.tokenize.rule import Rule
+from corpusmill.tokenize.rule import Phase, Rule
 from corpusmill.tokenize.shards import load_model
 from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
 
@@ -37,34 +38,40 @@ class Order:
         self.run_folder = run_folder
         self.summary = summary
         self.rule = rule
-        self.index = DocumentIndex.load(storage.join(tokens_folder, "documents.parquet"), [s.name for s in rule.shards])
+        self.index = DocumentIndex.load(tokens_folder, rule.shards)
         self.store = TokenStore(tokens_folder, rule.shards, rule.tokenizer.dtype)
-        folder = storage.join(run_folder, "order")
-        self._table = TableReader(folder, summary)
-        self._roots = storage.read_parquet(storage.join(folder, summary.roots.path), ["root"]).column("root")
+        self._folder = storage.join(run_folder, "order")
+        self._table = TableReader(self._folder, summary)
 
     @classmethod
-    def open(cls, run_folder: str, *, verify: bool = False) -> Order:
-        """Opens RUN/order and RUN/tokens: checks sizes, and that rule, roots and order root fit together.
+    def open(cls, run_folder: str) -> Order:
+        """Opens RUN/order and RUN/tokens; costs the same for any number of steps and documents.
 
-        verify: also check the SHA-256 of every token shard, the documents and the table.
+        Checks that rule.json is the rule of order.json; sizes of token shards when they are first read.
         Raises InputError when there is no order, VerificationFailed when a file does not fit.
         """
-        summary, rule = load_order(run_folder)
-        tokens, folder = storage.join(run_folder, "tokens"), storage.join(run_folder, "order")
+        return cls(run_folder, *load_order(run_folder))
+
+    def check(self, *, sha256: bool = False) -> None:
+        """Checks the sizes of all files, and that rule, roots and order root fit together.
+
+        sha256: also check the SHA-256 of every token shard, the documents and the table.
+        Raises VerificationFailed when a file does not fit.
+        """
+        summary, rule = self.summary, self.rule
+        tokens, folder = storage.join(self.run_folder, "tokens"), self._folder
         sizes = [(storage.join(tokens, "documents.parquet"), rule.documents.bytes, rule.documents.sha256)]
         sizes += [(storage.join(tokens, f"{s.name}.bin"), s.bytes, s.sha256) for s in rule.shards]
         sizes += [(storage.join(folder, f.path), f.bytes, f.sha256) for f in (*summary.table, summary.roots)]
         for path, size, sha256 in sizes:
             check_size(path, size)
-            if verify and storage.sha256_file(path) != sha256:
+            if sha256 and storage.sha256_file(path) != sha256:
                 raise VerificationFailed(
                     "a file does not have the SHA-256 that the order states",
                     where=path,
                     remedy="restore the file; `corpusmill verify --full` says what else differs",
                 )
-        order = cls(run_folder, summary, rule)
-        head = hashes.chain_head(order._roots.to_pylist())
+        head = hashes.chain_head(self._roots.to_pylist())
         root = hashes.order_root(rule.to_bytes(), head, bytes.fromhex(summary.documents_root))
         if root.hex() != summary.order_root:
             raise VerificationFailed(
@@ -73,7 +80,11 @@ class Order:
                 value=root.hex(),
                 remedy="restore the order folder; `corpusmill verify --full` says which part differs",
             )
-        return order
+
+    @cached_property
+    def _roots(self) -> pa.ChunkedArray:
+        path = storage.join(self._folder, self.summary.roots.path)
+        return storage.read_parquet(path, ["root"]).column("root")
 
     @property
     def root(self) -> str:
@@ -85,15 +96,17 @@ class Order:
         """Number of steps."""
         return self.rule.steps
 
-    @property
-    def sequence_length(self) -> int:
-        """L: labels of a sequence, which reads L+1 tokens."""
-        return self.rule.phases[0].sequence_length
+    def phase(self, step: int) -> Phase:
+        """The phase of a step: its sequence_length L (a sequence reads L+1 tokens) and batch_size (slots of a step).
+
+        Raises IndexError for a step outside the order.
+        """
+        return self.rule.phase_at(step)
 
     @property
-    def batch_size(self) -> int:
-        """Sequences (slots) of a step."""
-        return self.rule.phases[0].batch_size
+    def longest(self) -> int:
+        """The largest sequence length of all phases."""
+        return max(p.sequence_length for p in self.rule.phases)
 
     @property
     def tokenizer_sha256(self) -> str:
@@ -110,14 +123,15 @@ class Order:
 
         Rank r of W takes range(r, batch_size, W). Raises IndexError for a step or slot outside the order.
         """
+        phase = self.phase(step)
         table = self.table(step)
         if slots is not None:
             wanted = pa.array(np.asarray(slots, dtype=np.int32))
-            if not len(wanted) or not 0 <= pc.min(wanted).as_py() <= pc.max(wanted).as_py() < self.batch_size:
-                raise IndexError(f"slots must be one or more of [0, {self.batch_size}), got {list(slots)}")
+            if not len(wanted) or not 0 <= pc.min(wanted).as_py() <= pc.max(wanted).as_py() < phase.batch_size:
+                raise IndexError(f"slots must be one or more of [0, {phase.batch_size}), got {list(slots)}")
             table = table.filter(pc.is_in(table.column("slot"), wanted))
-        length = self.rule.phase_at(step).sequence_length
-        (rows,) = materialise(table, length, self.index, self.store, self.rule.tokenizer.pad_id)
+        pad_id = self.rule.tokenizer.pad_id
+        (rows,) = materialise(table, phase.sequence_length, self.index, self.store, pad_id)
         return rows
 
     def table(self, step: int) -> pa.Table:
@@ -154,15 +168,15 @@ class TableReader:
 
     def __init__(self, order_folder: str, summary: OrderSummary) -> None:
         self._paths = [storage.join(order_folder, f.path) for f in summary.table]
+        self._table = summary.table
         self._first_steps = [f.first_step for f in summary.table]
-        self._group_steps = summary.group_steps
         self._files: dict[int, pq.ParquetFile] = {}
         self._last: tuple[int, int, pa.Table] | None = None  # replaced as a whole: threads may read at once
 
     def step(self, step: int) -> pa.Table:
         """TABLE rows of one step."""
         number = self._file_of(step)
-        group = (step - self._first_steps[number]) // self._group_steps
+        group = (step - self._first_steps[number]) // self._table[number].group_steps
         table = self._read(number, group)
         steps = table.column("step").to_numpy()
         first, stop = np.searchsorted(steps, [step, step + 1])

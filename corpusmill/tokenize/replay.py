@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from corpusmill.tokenize.derivation import Derivation
 from corpusmill.tokenize.hashes import step_root
 from corpusmill.tokenize.order import OrderSummary
 from corpusmill.tokenize.permutation import Permutation
 from corpusmill.tokenize.reader import TableReader
+from corpusmill.tokenize.redaction import Commitments
 from corpusmill.tokenize.rows import StepRows, leaves_of, materialise
-from corpusmill.tokenize.rule import Derivation
-from corpusmill.tokenize.shards import shard_path
 from corpusmill.tokenize.store import DocumentIndex, TokenStore
 
 
@@ -41,6 +41,7 @@ def replay(
     index: DocumentIndex,
     store: TokenStore,
     roots: Sequence[bytes],
+    redacted: Commitments,
     sample: int | None,
 ) -> Replay:
     """Replays `sample` steps, or all steps when it is None.
@@ -60,7 +61,7 @@ def replay(
         if root_difference is None:
             length = rule.phase_at(first).sequence_length
             for rows in materialise(derived, length, index, store, rule.tokenizer.pad_id):
-                root = step_root(leaves_of(rows, index, store.dtype))
+                root = step_root(leaves_of(rows, index, store.dtype, redacted.get(rows.step, {})))
                 if root != roots[rows.step]:
                     root_difference = Difference(rows.step, _shards_of(rows, index, store), root.hex())
                     break
@@ -70,9 +71,10 @@ def replay(
 def _ranges(steps: int, summary: OrderSummary, sample: int | None) -> Iterator[tuple[int, int]]:
     """Step ranges [first, stop), each inside one row group."""
     if sample is None or sample >= steps:
-        for file, following in zip(summary.table, [*(f.first_step for f in summary.table[1:]), steps], strict=True):
-            for first in range(file.first_step, following, summary.group_steps):
-                yield first, min(first + summary.group_steps, following)
+        for file in summary.table:
+            stop = file.first_step + file.steps
+            for first in range(file.first_step, stop, file.group_steps):
+                yield first, min(first + file.group_steps, stop)
         return
     shuffle = Permutation(steps, bytes.fromhex(summary.order_root)[:16])
     chosen = {0, steps - 1, *shuffle.forward(np.arange(sample)).tolist()}
@@ -98,5 +100,5 @@ def _compare(derived: pa.Table, table: TableReader, first: int, stop: int) -> Di
 def _shards_of(rows: StepRows, index: DocumentIndex, store: TokenStore) -> str:
     """The token shards that a step reads."""
     ordinals = np.concatenate([s.doc_ordinals for s in rows.segments])
-    numbers = np.unique(index.shard[ordinals[ordinals >= 0]]).tolist()
-    return ", ".join(shard_path(store.folder, index.shard_names[n]) for n in numbers[:5])
+    numbers = np.unique(store.shards_of(index.offsets[ordinals[ordinals >= 0]])).tolist()
+    return ", ".join(store.path(n) for n in numbers[:5])

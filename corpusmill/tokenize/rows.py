@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -17,6 +17,9 @@ from corpusmill.tokenize.packing import MASKED, PAD
 from corpusmill.tokenize.store import DocumentIndex, Int32Array, TokenStore
 
 BoolArray = npt.NDArray[np.bool_]
+
+_NONE: Mapping[int, bytes] = {}
+_NO_SLOTS: Mapping[int, Mapping[int, bytes]] = {}
 
 
 class RowSegments(NamedTuple):
@@ -108,24 +111,41 @@ def row_leaf(
     loss_mask_row: BoolArray,
     index: DocumentIndex,
     dtype: np.dtype[np.integer],
+    known: Mapping[int, bytes] = _NONE,
 ) -> bytes:
-    """32-byte leaf of one sequence: tokens_row (L+1,), loss_mask_row (L,); dtype is that of the token shards."""
+    """32-byte leaf of one sequence: tokens_row (L+1,), loss_mask_row (L,); dtype is that of the token shards.
+
+    known: commitments by number of the segment, which are taken as they are: those of redacted documents.
+    """
     tokens = memoryview(np.ascontiguousarray(tokens_row, dtype=dtype).tobytes())
     mask = memoryview(b"\0" + np.ascontiguousarray(loss_mask_row, dtype=np.uint8).tobytes())
     width = dtype.itemsize
     commitments = []
     at = 0
-    for ordinal, count in zip(segments.doc_ordinals.tolist(), segments.num_tokens.tolist(), strict=True):
+    for number, (ordinal, count) in enumerate(
+        zip(segments.doc_ordinals.tolist(), segments.num_tokens.tolist(), strict=True)
+    ):
         end = at + count
-        salt = index.salt(ordinal) if ordinal >= 0 else NO_SALT
-        commitments.append(segment_commitment(salt, tokens[at * width : end * width], mask[at:end], at, count))
+        if number in known:
+            commitments.append(known[number])
+        else:
+            salt = index.salt(ordinal) if ordinal >= 0 else NO_SALT
+            commitments.append(segment_commitment(salt, tokens[at * width : end * width], mask[at:end], at, count))
         at = end
     return leaf_hash(slot, commitments)
 
 
-def leaves_of(rows: StepRows, index: DocumentIndex, dtype: np.dtype[np.integer]) -> Sequence[bytes]:
-    """The leaves of all sequences of `rows`, in slot order."""
+def leaves_of(
+    rows: StepRows,
+    index: DocumentIndex,
+    dtype: np.dtype[np.integer],
+    redacted: Mapping[int, Mapping[int, bytes]] = _NO_SLOTS,
+) -> list[bytes]:
+    """The leaves of all sequences of `rows`, in slot order.
+
+    redacted: commitments by slot and segment of segments of this step whose tokens and salts are gone.
+    """
     return [
-        row_leaf(int(rows.slots[i]), rows.tokens[i], rows.segments[i], rows.loss_mask[i], index, dtype)
-        for i in range(len(rows.slots))
+        row_leaf(slot, rows.tokens[i], rows.segments[i], rows.loss_mask[i], index, dtype, redacted.get(slot, _NONE))
+        for i, slot in enumerate(rows.slots.tolist())
     ]

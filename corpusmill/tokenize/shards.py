@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from corpusmill.core import storage
 from corpusmill.core.errors import InputError, VerificationFailed
+from corpusmill.tokenize.columns import write_columns
 from corpusmill.tokenize.hashes import salt_of
 from corpusmill.tokenize.tokenizer import Tokenizer
 
@@ -74,6 +75,7 @@ def load_model(kind: type[ModelT], path: str) -> ModelT:
 class TokenShard(_Frozen):
     """One token file. tokens: EOS included; bytes: of the file."""
 
+    source: str = "crawl"
     name: str
     sha256: str
     bytes: int
@@ -199,6 +201,7 @@ def merge_documents(
             table = _token_documents(rows, ordinal, number, names, source, salt_key)
             writer.write_table(table, row_group_size=16_384)
             ordinal += rows.num_rows
+    write_columns(tokens_folder)
     storage.write_bytes(storage.join(tokens_folder, "tokenizer.model"), model)
     manifest = TokensManifest(
         dtype=token_dtype(tokenizer.vocab_size),

@@ -1,76 +1,113 @@
-"""The documents of an order and their tokens, for reading by ordinal."""
+"""Reading what is in RUN/tokens: where the tokens of a document are, and the tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from corpusmill.core import storage
 from corpusmill.core.errors import InputError, VerificationFailed
 from corpusmill.core.hashing import Int64Array
+from corpusmill.tokenize.columns import OFFSETS, SALTS, UInt8Array, read_columns
 from corpusmill.tokenize.shards import DTYPES, TokenShard, shard_path
 
 Int32Array = npt.NDArray[np.int32]
 
 
-class DocumentIndex:
-    """Columns of tokens/documents.parquet as arrays, by ordinal. Holds 40 bytes a document.
+class SourceRange(NamedTuple):
+    """The documents of one source: ordinals [first, stop)."""
 
-    shard: int32 (D,), index into `shard_names`.
-    token_offset, num_tokens: int64 (D,).
-    source: int32 (D,), index into `sources`, which are in order of first appearance.
+    name: str
+    first: int
+    stop: int
+
+
+class DocumentIndex:
+    """Where the tokens of every document are, by ordinal, and its salt.
+
+    offsets: int64 (D+1,), tokens before the document in all shards, one after another; the last is their number.
+    sources: in the documents' order, each with a run of ordinals.
+
+    offsets.bin and salts.bin are columns of documents.parquet, 24 bytes a document, mapped into memory: to open them
+    costs the same for any number of documents. Where they are missing they are read from documents.parquet.
     """
 
-    columns: ClassVar[list[str]] = ["source", "shard", "token_offset", "num_tokens", "salt"]
-
-    def __init__(self, table: pa.Table, shard_names: Sequence[str], path: str) -> None:
-        self.shard_names = list(shard_names)
-        self.shard = _codes(table.column("shard"), self.shard_names, path)
-        self.sources: list[str] = table.column("source").unique().to_pylist()
-        self.source = _codes(table.column("source"), self.sources, path)
-        self.token_offset: Int64Array = table.column("token_offset").to_numpy()
-        self.num_tokens: Int64Array = table.column("num_tokens").to_numpy()
-        self._salts = b"".join(table.column("salt").to_pylist())
+    def __init__(self, offsets: Int64Array, salts: UInt8Array, sources: Sequence[SourceRange]) -> None:
+        self.offsets = offsets
+        self.sources = tuple(sources)
+        self._salts = salts  # (D, 16)
 
     @classmethod
-    def load(cls, path: str, shard_names: Sequence[str]) -> DocumentIndex:
-        """The index of documents.parquet at `path`; every shard of it must be one of `shard_names`."""
-        return cls(storage.read_parquet(path, cls.columns), shard_names, path)
+    def load(cls, tokens_folder: str, shards: Sequence[TokenShard]) -> DocumentIndex:
+        """The index of RUN/tokens, whose shards these are.
+
+        Raises VerificationFailed when it does not have as many documents and tokens as the shards.
+        """
+        documents = sum(s.documents for s in shards)
+        paths = [storage.join(tokens_folder, name) for name in (OFFSETS, SALTS)]
+        if all(storage.is_local(p) and storage.exists(p) for p in paths):
+            check_size(paths[0], 8 * (documents + 1))
+            check_size(paths[1], 16 * documents)
+            offsets = np.memmap(storage.local_path(paths[0]), "<i8", "r")
+            # an empty file cannot be mapped
+            salts = np.memmap(storage.local_path(paths[1]), np.uint8, "r") if documents else np.empty(0, np.uint8)
+        else:
+            offsets, salts = read_columns(storage.join(tokens_folder, "documents.parquet"))
+        if len(offsets) != documents + 1 or int(offsets[-1]) != sum(s.tokens for s in shards):
+            raise VerificationFailed(
+                f"{documents} documents of {sum(s.tokens for s in shards)} tokens are expected",
+                where=tokens_folder,
+                value=f"{len(offsets) - 1} documents of {int(offsets[-1])} tokens",
+                remedy="restore tokens/ from a copy, or run the tokens step again",
+            )
+        return cls(offsets, salts.reshape(-1, 16), source_ranges(shards))
 
     def __len__(self) -> int:
-        return len(self.num_tokens)
+        return len(self.offsets) - 1
+
+    def num_tokens(self, doc_ordinals: Int64Array) -> Int64Array:
+        """Tokens of these documents, EOS included, int64."""
+        return self.offsets[doc_ordinals + 1] - self.offsets[doc_ordinals]
 
     def salt(self, doc_ordinal: int) -> bytes:
         """The 16 bytes of salt of a document."""
-        return self._salts[16 * doc_ordinal : 16 * doc_ordinal + 16]
+        return self._salts[doc_ordinal].tobytes()
+
+    def source(self, name: str) -> SourceRange:
+        """The documents of the source `name`; an empty range when there are none."""
+        return next((s for s in self.sources if s.name == name), SourceRange(name, 0, 0))
+
+    def lengths(self, source: SourceRange) -> Int64Array:
+        """Tokens of every document of a source, int64 (stop - first,)."""
+        return np.diff(self.offsets[source.first : source.stop + 1])
 
 
-def _codes(column: pa.ChunkedArray, names: Sequence[str], path: str) -> Int32Array:
-    """The dictionary column as indices into `names`."""
-    place = {name: i for i, name in enumerate(names)}
-    parts = [np.empty(0, np.int32)]
-    for chunk in column.chunks:
-        words = chunk.dictionary.to_pylist()
-        codes = chunk.indices.to_numpy()
-        unknown = [words[c] for c in np.unique(codes) if words[c] not in place]
-        if unknown:
+def source_ranges(shards: Sequence[TokenShard]) -> list[SourceRange]:
+    """The sources of shards in the documents' order; shards of one source stand together."""
+    ranges: list[SourceRange] = []
+    ordinal = 0
+    for shard in shards:
+        first = ordinal
+        if ranges and ranges[-1].name == shard.source:
+            first = ranges.pop().first
+        elif any(r.name == shard.source for r in ranges):
             raise VerificationFailed(
-                "documents.parquet names a shard that the manifest does not list",
-                where=path,
-                value=unknown[0],
-                remedy="restore documents.parquet and manifest.json of the same run, or run the tokenize step again",
+                f"the shards of source {shard.source!r} do not stand together",
+                value=shard.name,
+                remedy="restore rule.json and tokens/manifest.json of the same run",
             )
-        parts.append(np.array([place.get(w, -1) for w in words], np.int32)[codes])
-    return np.concatenate(parts)
+        ordinal += shard.documents
+        ranges.append(SourceRange(shard.source, first, ordinal))
+    return ranges
 
 
 class TokenStore:
-    """Memory-mapped token shards. Opening checks their sizes; nothing is read before it is asked for."""
+    """Memory-mapped token shards, one after another. A shard is opened, and its size checked, when it is first read."""
 
     def __init__(self, tokens_folder: str, shards: Sequence[TokenShard], dtype: str) -> None:
         if not storage.is_local(tokens_folder):
@@ -81,13 +118,24 @@ class TokenStore:
             )
         self.folder = tokens_folder
         self.dtype = DTYPES[dtype]
-        self._maps: list[npt.NDArray[np.integer]] = []
-        for shard in shards:
-            path = shard_path(tokens_folder, shard.name)
-            check_size(path, shard.bytes)
-            file = storage.local_path(path)
-            # an empty file cannot be mapped
-            self._maps.append(np.memmap(file, self.dtype, "r") if shard.bytes else np.empty(0, self.dtype))
+        self._shards = list(shards)
+        self._starts = np.concatenate([[0], np.cumsum([s.tokens for s in shards], dtype=np.int64)]).astype(np.int64)
+        self._maps: dict[int, npt.NDArray[np.integer]] = {}
+
+    def shards_of(self, positions: Int64Array) -> Int64Array:
+        """Numbers of the shards that hold the tokens at these positions (in all shards), int64."""
+        return np.searchsorted(self._starts, positions, side="right") - 1
+
+    def path(self, shard: int) -> str:
+        """The file of shard number `shard`."""
+        return shard_path(self.folder, self._shards[shard].name)
+
+    def _tokens(self, shard: int) -> npt.NDArray[np.integer]:
+        if shard not in self._maps:
+            path = self.path(shard)
+            check_size(path, self._shards[shard].bytes)
+            self._maps[shard] = np.asarray(np.memmap(Path(storage.local_path(path)), self.dtype, "r"))
+        return self._maps[shard]
 
     def gather(
         self,
@@ -100,18 +148,25 @@ class TokenStore:
         """The tokens of k segments one after another, int32 (sum of num_tokens,); `fill` where doc_ordinal is -1."""
         ends = np.cumsum(num_tokens)
         out = np.full(int(ends[-1]) if len(ends) else 0, fill, dtype=np.int32)
-        real = np.flatnonzero(doc_ordinal >= 0)
-        shard_of = index.shard[doc_ordinal[real]]
-        for shard in np.unique(shard_of):
-            chosen = real[shard_of == shard]
-            begins = index.token_offset[doc_ordinal[chosen]] + doc_token_start[chosen]
-            if np.any(begins < 0) or np.any(begins + num_tokens[chosen] > len(self._maps[shard])):
+        real = np.flatnonzero((doc_ordinal >= 0) & (num_tokens > 0))
+        begins = index.offsets[doc_ordinal[real]] + doc_token_start[real]
+        shards = self.shards_of(begins)
+        by_shard = np.argsort(shards, kind="stable")
+        real, begins, shards = real[by_shard], begins[by_shard], shards[by_shard]
+        counts, targets = num_tokens[real], (ends - num_tokens)[real]
+        cuts = np.concatenate([[0], np.flatnonzero(np.diff(shards)) + 1, [len(shards)]]).tolist()
+        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+            if a == b:
+                continue
+            shard = int(shards[a])
+            local = begins[a:b] - self._starts[shard]
+            if not 0 <= shard < len(self._shards) or np.any(local + counts[a:b] > self._shards[shard].tokens):
                 raise VerificationFailed(
                     "documents reach beyond the end of their token shard",
-                    where=shard_path(self.folder, index.shard_names[shard]),
+                    where=self.path(min(max(shard, 0), len(self._shards) - 1)),
                     remedy="restore tokens/ from a copy, or run the tokens and order steps again",
                 )
-            _copy(self._maps[shard], begins, num_tokens[chosen], ends[chosen] - num_tokens[chosen], out)
+            _copy(self._tokens(shard), local, counts[a:b], targets[a:b], out)
         return out
 
 

@@ -21,13 +21,18 @@ from corpusmill.core import storage
 from corpusmill.core.errors import CorpusmillError, VerificationFailed
 from corpusmill.core.hashing import digest
 from corpusmill.tokenize import hashes
-from corpusmill.tokenize.order import OrderSummary, documents_root_of
+from corpusmill.tokenize.derivation import Derivation
+from corpusmill.tokenize.order import OrderSummary, documents_root_of, tokens_read
 from corpusmill.tokenize.packing import PAD
-from corpusmill.tokenize.permutation import Permutation
+from corpusmill.tokenize.permutation import Permutation, WindowPermutation
 from corpusmill.tokenize.replay import Replay, replay
-from corpusmill.tokenize.rule import Derivation, Rule, epoch_spans
+from corpusmill.tokenize.redaction import RedactedFiles, load_commitments
+from corpusmill.tokenize.rule import Rule
 from corpusmill.tokenize.shards import DTYPES, TokensManifest, load_model, shard_path
+from corpusmill.tokenize.columns import OFFSETS, SALTS, read_columns
 from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
+from corpusmill.tokenize.takedown import FILE as TAKEDOWN_FILE
+from corpusmill.tokenize.takedown import load_takedown
 
 Mode = Literal["quick", "sample", "full"]
 
@@ -115,7 +120,15 @@ class _Verifier:
 
     @cached_property
     def _index(self) -> DocumentIndex:
-        return DocumentIndex(self._documents, [s.name for s in self._rule.shards], self._documents_path)
+        return DocumentIndex.load(self._tokens, self._rule.shards)
+
+    @cached_property
+    def _derivation(self) -> Derivation:
+        return Derivation(self._rule, self._index, load_takedown(self._order, self._rule))
+
+    @cached_property
+    def _redacted(self) -> RedactedFiles:
+        return RedactedFiles.load(self._tokens)
 
     @cached_property
     def _roots(self) -> list[bytes]:
@@ -130,30 +143,35 @@ class _Verifier:
     @cached_property
     def _replay(self) -> Replay:
         store = TokenStore(self._tokens, self._rule.shards, self._rule.tokenizer.dtype)
-        derivation = Derivation(self._rule, self._index)
         steps = self._sample if self._mode == "sample" else None
-        return replay(self._order, self._summary, derivation, self._index, store, self._roots, steps)
+        redacted = load_commitments(self._order)
+        return replay(self._order, self._summary, self._derivation, self._index, store, self._roots, redacted, steps)
 
     def _files(self, *, shards: bool) -> Iterator[tuple[str, int, str, str]]:
         """(path, bytes, sha256, remedy) of the files that rule and summary name."""
         documents = self._rule.documents
-        yield self._documents_path, documents.bytes, documents.sha256, _RESTORE_TOKENS
+        sha256, size = self._redacted.expected("documents.parquet", documents.sha256, documents.bytes)
+        yield self._documents_path, size, sha256, _RESTORE_TOKENS
         for entry in (*self._summary.table, self._summary.roots):
             yield storage.join(self._order, entry.path), entry.bytes, entry.sha256, _RESTORE_ORDER
+        if self._rule.takedown is not None:
+            entry = self._rule.takedown
+            yield storage.join(self._order, TAKEDOWN_FILE), entry.bytes, entry.sha256, _RESTORE_ORDER
         for shard in self._rule.shards if shards else ():
-            yield shard_path(self._tokens, shard.name), shard.bytes, shard.sha256, _RESTORE_TOKENS
+            sha256, size = self._redacted.expected(f"{shard.name}.bin", shard.sha256, shard.bytes)
+            yield shard_path(self._tokens, shard.name), size, sha256, _RESTORE_TOKENS
 
     def _check_rule(self) -> str:
         seen = digest(storage.read_bytes(self._rule_path))
         if seen != self._summary.rule_sha256:
             remedy = "restore rule.json; a changed setting needs a new order, never an edited rule"
             raise _fail("this is not the rule that order.json was built from", self._rule_path, seen, remedy)
-        sequences = sum(p.steps * p.batch_size for p in self._rule.phases)
+        sequences = self._rule.sequences
         if (self._rule.steps, sequences) != (self._summary.steps, self._summary.sequences):
             what = f"the rule has {self._rule.steps} steps of {sequences} sequences in all"
             seen_counts = (self._summary.steps, self._summary.sequences)
             raise _fail(what, storage.join(self._order, "order.json"), seen_counts, _RESTORE_ORDER)
-        return f"{self._rule.steps} steps, {sequences} sequences"
+        return f"{len(self._rule.phases)} phases, {self._rule.steps} steps, {sequences} sequences"
 
     def _check_sizes(self) -> str:
         files = list(self._files(shards=True))
@@ -192,44 +210,55 @@ class _Verifier:
         if problem:
             seen = f"{len(self._index)} documents, {int(self._index.num_tokens.sum())} tokens"
             raise _fail(problem, self._documents_path, seen, _RESTORE_TOKENS)
-        return f"{len(self._index)} documents, {self._rule.documents.tokens} tokens"
+        redacted = f", {len(self._redacted.documents)} of them redacted" if self._redacted.documents else ""
+        return f"{len(self._index)} documents{redacted}, {self._rule.documents.tokens} tokens"
 
     def _documents_problem(self) -> str:
-        index, rule = self._index, self._rule
-        ordinals = self._documents.column("doc_ordinal").to_numpy()
-        if len(index) != rule.documents.documents or not np.array_equal(ordinals, np.arange(len(index))):
+        table, rule = self._documents, self._rule
+        ordinals = table.column("doc_ordinal").to_numpy()
+        if len(ordinals) != rule.documents.documents or not np.array_equal(ordinals, np.arange(len(ordinals))):
             return f"{rule.documents.documents} documents with their row number as ordinal are expected"
-        if np.any(np.diff(index.shard) < 0) or np.any(index.num_tokens < 1):
-            return "documents are not in the sequence of the shards, or one has no token"
-        bounds = np.searchsorted(index.shard, np.arange(len(rule.shards) + 1))
-        for shard, a, b in zip(rule.shards, bounds[:-1], bounds[1:], strict=True):
-            lengths = index.num_tokens[a:b]
-            ends = np.cumsum(lengths)
-            moved = np.flatnonzero(index.token_offset[a:b] != ends - lengths)
+        offsets, salts = read_columns(self._documents_path)
+        lengths = np.diff(offsets)
+        if np.any(lengths < 1):
+            return "a document has no token"
+        if int(offsets[-1]) != rule.documents.tokens:
+            return f"the rule states {rule.documents.tokens} tokens"
+        starts = table.column("token_offset").to_numpy()
+        names, sources = (pc.cast(table.column(c), pa.string()) for c in ("shard", "source"))
+        a = 0
+        for shard in rule.shards:
+            b = a + shard.documents
+            if b > len(lengths) or int(offsets[b] - offsets[a]) != shard.tokens:
+                return f"shard {shard.name} should have {shard.documents} documents of {shard.tokens} tokens in all"
+            for column, value in ((names, shard.name), (sources, shard.source)):
+                if pc.unique(column.slice(a, b - a)).to_pylist() not in ([], [value]):
+                    return f"documents {a}..{b - 1} should be of shard {shard.name}, source {shard.source}"
+            moved = np.flatnonzero(starts[a:b] != offsets[a:b] - offsets[a])
             if len(moved):
                 return f"document {a + moved[0]} does not begin where the one before it in shard {shard.name} ends"
-            if len(lengths) != shard.documents or int(lengths.sum()) != shard.tokens:
-                return f"shard {shard.name} should have {shard.documents} documents of {shard.tokens} tokens in all"
             if shard.bytes != shard.tokens * DTYPES[rule.tokenizer.dtype].itemsize:
                 return f"shard {shard.name} has {shard.bytes} bytes, which are not {shard.tokens} tokens"
-        if int(index.num_tokens.sum()) != rule.documents.tokens:
-            return f"the rule states {rule.documents.tokens} tokens"
+            a = b
+        for name, column in ((OFFSETS, offsets.astype("<i8")), (SALTS, salts)):
+            path = storage.join(self._tokens, name)
+            if storage.exists(path) and storage.read_bytes(path) != column.tobytes():
+                return f"{name} is not the column of documents.parquet"
         return ""
 
     def _check_permutation(self) -> str:
         tried = 0
-        for phase in self._rule.phases:
-            source = phase.sources[0]
-            first = source.first_sequence
-            for span in epoch_spans(first, first + phase.steps * phase.batch_size, source.sequences):
-                permutation = self._rule.permutation_of(phase, source, span.epoch)
-                stop = permutation.n if self._mode == "full" else min(permutation.n, _BIJECTION_CHUNK)
-                for start in range(0, stop, _BIJECTION_CHUNK):
-                    self._try_permutation(permutation, start, min(start + _BIJECTION_CHUNK, stop))
-                tried += stop
+        for part in self._derivation.phases:
+            for reading, cursor, count in zip(part.readings, part.cursors, part.taken, strict=True):
+                for span in reading.spans(cursor, cursor + count):
+                    permutation = reading.permutation(span.epoch)
+                    stop = permutation.n if self._mode == "full" else min(permutation.n, _BIJECTION_CHUNK)
+                    for start in range(0, stop, _BIJECTION_CHUNK):
+                        self._try_permutation(permutation, start, min(start + _BIJECTION_CHUNK, stop))
+                    tried += stop
         return f"{tried} indices come back from their images"
 
-    def _try_permutation(self, permutation: Permutation, start: int, stop: int) -> None:
+    def _try_permutation(self, permutation: Permutation | WindowPermutation, start: int, stop: int) -> None:
         indices = np.arange(start, stop)
         images = permutation.forward(indices)
         inside = bool(np.all((images >= 0) & (images < permutation.n)))
@@ -248,7 +277,7 @@ class _Verifier:
         for entry in summary.table:
             seen += self._table_counts(storage.join(self._order, entry.path))
         stated = [summary.rows, summary.sequences, summary.document_tokens, summary.pad_tokens]
-        read = sum(p.steps * p.batch_size * (p.sequence_length + 1) for p in self._rule.phases)
+        read = tokens_read(self._rule)
         if seen.tolist() != stated or stated[2] + stated[3] != read:
             what = f"{stated} rows, sequences, tokens of documents and of padding are expected, {read} tokens in all"
             raise _fail(what, storage.join(self._order, "table-*.parquet"), seen.tolist(), _RESTORE_ORDER)

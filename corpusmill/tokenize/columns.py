@@ -1,0 +1,54 @@
+"""Two columns of tokens/documents.parquet as plain arrays, which readers map into memory.
+
+offsets.bin   int64 (D+1,): tokens before each document, in all shards one after another; the last is their number
+salts.bin     uint8 (D, 16)
+
+Little-endian, 24 bytes a document. They say nothing that documents.parquet does not say, and can be made again from it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpusmill.core import storage
+from corpusmill.core.hashing import Int64Array
+
+UInt8Array = npt.NDArray[np.uint8]
+
+OFFSETS, SALTS = "offsets.bin", "salts.bin"
+_BATCH_DOCUMENTS = 1 << 16
+
+
+def read_columns(documents_path: str) -> tuple[Int64Array, UInt8Array]:
+    """offsets (D+1,) and salts (16 D,) from documents.parquet."""
+    table = storage.read_parquet(documents_path, ["num_tokens", "salt"])
+    offsets = np.zeros(table.num_rows + 1, np.int64)
+    np.cumsum(table.column("num_tokens").to_numpy(), out=offsets[1:])
+    return offsets, _salt_bytes(table.column("salt"))
+
+
+def write_columns(tokens_folder: str) -> None:
+    """Writes offsets.bin and salts.bin from documents.parquet of the folder; memory O(batch)."""
+    with (
+        storage.open_read(storage.join(tokens_folder, "documents.parquet")) as source,
+        storage.open_write(storage.join(tokens_folder, OFFSETS)) as offsets,
+        storage.open_write(storage.join(tokens_folder, SALTS)) as salts,
+    ):
+        before = 0
+        offsets.write(np.zeros(1, "<i8").tobytes())
+        for batch in pq.ParquetFile(source).iter_batches(_BATCH_DOCUMENTS, columns=["num_tokens", "salt"]):
+            ends = before + np.cumsum(batch.column("num_tokens").to_numpy())
+            before = int(ends[-1]) if len(ends) else before
+            offsets.write(ends.astype("<i8").tobytes())
+            salts.write(_salt_bytes(pa.chunked_array([batch.column("salt")])).tobytes())
+
+
+def _salt_bytes(column: pa.ChunkedArray) -> UInt8Array:
+    parts = [np.empty(0, np.uint8)]
+    for chunk in column.chunks:
+        data = np.frombuffer(chunk.buffers()[1], np.uint8) if len(chunk) else parts[0]
+        parts.append(data[16 * chunk.offset : 16 * (chunk.offset + len(chunk))])
+    return np.concatenate(parts)
