@@ -21,7 +21,7 @@ from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError
 from corpusmill.core.hashing import digest
 from corpusmill.tokenize import hashes
-from corpusmill.tokenize.packing import PAD, Packing
+from corpusmill.tokenize.packing import PAD, make_packing
 from corpusmill.tokenize.rows import leaves_of, materialise
 from corpusmill.tokenize.rule import (
     TABLE,
@@ -143,7 +143,7 @@ def make_rule(manifest: TokensManifest, index: DocumentIndex, config: OrderConfi
             remedy="set `source` of the order to one of the sources of the documents, or tokenise some documents first",
         )
     lengths = index.num_tokens[source_ordinals(index, config.source)]
-    sequences = Packing(lengths, config.sequence_length, config.block_sequences).num_sequences
+    sequences = make_packing("concatenate", lengths, config.sequence_length, config.block_sequences).num_sequences
     steps = config.steps if config.steps is not None else sequences // config.batch_size
     if sequences == 0 or steps == 0:
         raise ConfigError(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from corpusmill.core.errors import VerificationFailed
 from corpusmill.core.hashing import Int64Array
-from corpusmill.tokenize.packing import Packing
+from corpusmill.tokenize.packing import Packing, make_packing
 from corpusmill.tokenize.permutation import ROUNDS, Permutation, permutation_key
 from corpusmill.tokenize.shards import TokenShard
 from corpusmill.tokenize.store import DocumentIndex
@@ -158,7 +158,8 @@ class Derivation:
         for phase in rule.phases:
             source = phase.sources[0]
             ordinals = source_ordinals(index, source.name)
-            packing = Packing(index.num_tokens[ordinals], phase.sequence_length, rule.packing.block_sequences)
+            lengths = index.num_tokens[ordinals]
+            packing = make_packing(rule.packing.method, lengths, phase.sequence_length, rule.packing.block_sequences)
             if packing.num_sequences != source.sequences:
                 raise VerificationFailed(
                     f"the rule gives source {source.name!r} {source.sequences} sequences, its documents make"
