@@ -1,8 +1,8 @@
 """Best-fit packing: documents are cut only where they are longer than a sequence.
 
 Source: Ding et al. 2024, "Fewer Truncations Improve Language Modeling" (best-fit-decreasing). [DEVIATION]: inside
-blocks, so that a document that leaves disturbs its block only; and neighbouring cuts of a long document share a token, so
-that every token but a document's first is a label exactly once.
+blocks, so that a document that leaves disturbs its block only; and neighbouring cuts of a long document share a token,
+so that every token but a document's first is a label exactly once.
 
 Inside a block:
 

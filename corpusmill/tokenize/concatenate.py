@@ -1,8 +1,8 @@
 """Packing by concatenate-and-cut, inside blocks.
 
 The pieces of a block stand one after another: T tokens. Sequence i of the block reads its tokens [i*L, i*L + L + 1):
-L+1 tokens with stride L, so that every token but the block's first is a label exactly once (Megatron's cut). A block has
-ceil((T-1) / L) sequences; its last one is padded to L+1.
+L+1 tokens with stride L, so that every token but the block's first is a label exactly once (Megatron's cut). A block
+has ceil((T-1) / L) sequences; its last one is padded to L+1.
 
 Excluded documents: the others of their block are cut as if the excluded were not there. That changes sequences
 of this block only; those that it leaves without tokens are padding.

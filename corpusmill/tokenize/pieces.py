@@ -3,9 +3,9 @@
 A packing cuts the documents of a source, in their order, into sequences of L+1 tokens. Usually it takes whole
 documents; where a source is packed anew halfway, it takes pieces, runs of tokens that are still unread.
 
-A **block** takes whole pieces, one after another, until one more would give it more than `block_sequences` sequences of
-`concatenate` (ceil((T-1) / L) of T tokens); a piece that has more alone is a block by itself. Every method cuts the same
-blocks. Sequences are numbered through, block after block; nothing in one block depends on another.
+A **block** takes whole pieces, one after another, until one more would give it more than `block_sequences` sequences
+of `concatenate` (ceil((T-1) / L) of T tokens); a piece that has more alone is a block by itself. Every method cuts the
+same blocks. Sequences are numbered through, block after block; nothing in one block depends on another.
 
 Documents may be **excluded** (a takedown). Blocks, and the sequences of each, stay those without the exclusion, so that
 the numbers of all other sequences stay; what the excluded documents leave is padding.

@@ -135,7 +135,7 @@ def test_any_sequences_in_any_order(
 def test_every_token_but_a_documents_first_is_a_label_once(
     method: str, corpus: tuple[list[int], int, int, list[int]]
 ) -> None:
-    """Labels that count are all tokens of a segment but its first (rows.counted_labels). Excluded ones are never read."""
+    """Labels that count are all tokens of a segment but its first: rows.counted_labels. The excluded are never read."""
     lengths, length, block_sequences, excluded = corpus
     packing = make_packing(method, ints(lengths), length, block_sequences, ints(excluded))
     found = packing.segments(np.arange(packing.num_sequences))
