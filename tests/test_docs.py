@@ -21,7 +21,7 @@ from corpusmill.core.artifacts import KINDS
 from corpusmill.pipeline.recipe import ErrorBudget, Recipe, TokenizerSection, config_class
 from corpusmill.pipeline.registry import ORDER_OF_STAGES
 from corpusmill.stages import quality, repetition
-from corpusmill.tokenize.order import OrderConfig
+from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.training_hook.config import PRESETS, GuardConfig, ModelConfig, OptimizerConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from corpusmill.core import storage, urls
 from corpusmill.core.errors import InputError, VerificationFailed
+from corpusmill.tokenize.derivation import Derivation, Use
 from corpusmill.tokenize.packing import MASKED
 from corpusmill.tokenize.reader import Order
-from corpusmill.tokenize.rule import Derivation, Use
 from corpusmill.tokenize.tokenizer import Tokenizer
 
 
@@ -78,7 +78,7 @@ def find_documents(
     else:
         raise InputError("nothing to look for", remedy="name a doc_id, a URL or a domain")
     order = Order.open(run)
-    derivation = Derivation(order.rule, order.index)
+    derivation = order.derivation()
     found = []
     for document in _documents(run, chosen):
         uses = derivation.uses(document["doc_ordinal"])

@@ -19,12 +19,13 @@ from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog
 from corpusmill.pipeline.progress import Reporter
 from corpusmill.pipeline.recipe import Recipe, TokenizerSection
-from corpusmill.tokenize.order import build_order
+from corpusmill.tokenize.columns import OFFSETS, SALTS
+from corpusmill.tokenize.order import Part, PartResult, begin_order, finish_order, parts_of, write_part
 from corpusmill.tokenize.shards import TokenShard, encode_shard, merge_documents, shard_documents_path, shard_path
 from corpusmill.tokenize.tokenizer import Tokenizer, train_tokenizer
 from corpusmill.training_hook.config import TrainConfig
 
-_VERSION = 1  # raised when the same documents and settings would give other tokens or another order
+_VERSION = 2  # raised when the same documents and settings would give other tokens or another order
 _WHOLE = "all"  # shard name of products that are made in one piece
 
 
@@ -52,6 +53,20 @@ class _OrderJob:
     shards: tuple[TokenShard, ...]
 
 
+@dataclass(frozen=True)
+class _PartJob:
+    tokens: str
+    out: str
+    part: Part
+
+
+@dataclass(frozen=True)
+class _FinishJob:
+    tokens: str
+    out: str
+    results: tuple[PartResult, ...]
+
+
 def _make_tokenizer(job: _TokenizerJob) -> None:
     if job.config.model is not None:
         model = storage.read_bytes(job.config.model)
@@ -65,11 +80,19 @@ def _encode(job: _EncodeJob) -> TokenShard:
     return encode_shard(job.file, job.shard, job.model, job.out)
 
 
-def _make_order(job: _OrderJob) -> dict[str, Any]:
+def _plan_order(job: _OrderJob) -> list[Part]:
     assert job.recipe.order is not None
     config = job.recipe.order
     merge_documents(job.tokens, job.shards, job.model, salt_key=job.recipe.salt_key or config.key)
-    return build_order(job.tokens, job.out, config).model_dump(mode="json")
+    return parts_of(begin_order(job.tokens, job.out, config), config.file_sequences)
+
+
+def _write_part(job: _PartJob) -> PartResult:
+    return write_part(job.tokens, job.out, job.part)
+
+
+def _finish_order(job: _FinishJob) -> dict[str, Any]:
+    return finish_order(job.tokens, job.out, job.results).model_dump(mode="json")
 
 
 class Products:
@@ -176,10 +199,15 @@ class Products:
         shards = tuple(TokenShard.model_validate(m.facts) for m in manifests if m is not None)
         tokens, out = storage.join(self._run, "tokens"), storage.join(self._run, "order")
         job = _OrderJob(tokens, out, self._recipe, self._model, shards)
-        for _, summary in engine.map("order", _make_order, [job], lambda _: "packing and roots"):
+        parts = [p for _, planned in engine.map("order", _plan_order, [job], lambda _: "rule") for p in planned]
+        part_jobs = [_PartJob(tokens, out, part) for part in parts]
+        results = [r for _, r in engine.map("order", _write_part, part_jobs, lambda job: job.part.path)]
+        finish = _FinishJob(tokens, out, tuple(results))
+        for _, summary in engine.map("order", _finish_order, [finish], lambda _: "roots"):
             names = ["rule.json", "roots.parquet", "order.json"]
             paths = [storage.join(out, n) for n in names] + storage.list_files(out, ".parquet")
-            paths += [storage.join(tokens, n) for n in ("documents.parquet", "tokenizer.model", "manifest.json")]
+            names = ["documents.parquet", "tokenizer.model", "manifest.json", OFFSETS, SALTS]
+            paths += [storage.join(tokens, n) for n in names]
             facts = {"order_root": summary["order_root"]}
             self._commit("order", _WHOLE, expected, sorted(set(paths)), self._corpus_counts(), facts)
 

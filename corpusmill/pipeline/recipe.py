@@ -15,7 +15,7 @@ from corpusmill.core.errors import ConfigError
 from corpusmill.core.languages import normalised
 from corpusmill.pipeline.registry import CORPUS_STEPS, DOCUMENT_STAGES, ORDER_OF_STAGES, WARC
 from corpusmill.stages.warc import WarcStage
-from corpusmill.tokenize.order import OrderConfig
+from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.tokenizer import TokenizerConfig
 from corpusmill.training_hook.config import TrainConfig
 

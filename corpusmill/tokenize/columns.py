@@ -1,7 +1,7 @@
 """Two columns of tokens/documents.parquet as plain arrays, which readers map into memory.
 
-offsets.bin   int64 (D+1,): tokens before each document, in all shards one after another; the last is their number
-salts.bin     uint8 (D, 16)
+documents.offsets   int64 (D+1,): tokens before each document, in all shards one after another; the last is their number
+documents.salts     uint8 (D, 16)
 
 Little-endian, 24 bytes a document. They say nothing that documents.parquet does not say, and can be made again from it.
 """
@@ -18,7 +18,7 @@ from corpusmill.core.hashing import Int64Array
 
 UInt8Array = npt.NDArray[np.uint8]
 
-OFFSETS, SALTS = "offsets.bin", "salts.bin"
+OFFSETS, SALTS = "documents.offsets", "documents.salts"
 _BATCH_DOCUMENTS = 1 << 16
 
 
@@ -31,7 +31,7 @@ def read_columns(documents_path: str) -> tuple[Int64Array, UInt8Array]:
 
 
 def write_columns(tokens_folder: str) -> None:
-    """Writes offsets.bin and salts.bin from documents.parquet of the folder; memory O(batch)."""
+    """Writes documents.offsets and documents.salts from documents.parquet of the folder; memory O(batch)."""
     with (
         storage.open_read(storage.join(tokens_folder, "documents.parquet")) as source,
         storage.open_write(storage.join(tokens_folder, OFFSETS)) as offsets,

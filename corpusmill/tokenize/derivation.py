@@ -95,13 +95,11 @@ class Derivation:
                 cursor = found.cursors[i] + int(before[i])
                 part, epochs[rows] = found.readings[i].segments(cursor, cursor + len(rows))
                 parts.append(part._replace(row=rows[part.row]))
-        merged = Segments(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        merged = Segments.concatenate(parts)
         by_row = np.argsort(merged.row, kind="stable")  # a row is of one source, and its segments are in order
-        return Segments(*(column[by_row] for column in merged)), np.array(numbers)[drawn], epochs
+        return merged.take(by_row), np.array(numbers)[drawn], epochs
 
-    def _flags(
-        self, flags: npt.NDArray[np.uint8], ordinals: Int64Array, steps: Int64Array
-    ) -> npt.NDArray[np.uint8]:
+    def _flags(self, flags: npt.NDArray[np.uint8], ordinals: Int64Array, steps: Int64Array) -> npt.NDArray[np.uint8]:
         """`flags`, and MASKED in segments of masked documents."""
         if not len(self._masked):
             return flags
@@ -164,9 +162,7 @@ class Derivation:
         return found
 
 
-def source_uses(
-    names: Sequence[str], blend: Blend, entered: Sequence[tuple[Reading, int]]
-) -> tuple[SourceUse, ...]:
+def source_uses(names: Sequence[str], blend: Blend, entered: Sequence[tuple[Reading, int]]) -> tuple[SourceUse, ...]:
     """What the rule says of the sources of a phase that was entered."""
     return tuple(
         SourceUse(

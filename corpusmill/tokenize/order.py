@@ -148,9 +148,7 @@ def parts_of(rule: Rule, file_sequences: int) -> list[Part]:
         span = group * max(1, file_sequences // (group * phase.batch_size))
         for first in range(phase.first_step, phase.stop_step, span):
             steps = min(span, phase.stop_step - first)
-            parts.append(
-                Part(number=len(parts), phase=phase.phase, first_step=first, steps=steps, group_steps=group)
-            )
+            parts.append(Part(number=len(parts), phase=phase.phase, first_step=first, steps=steps, group_steps=group))
     return parts
 
 
@@ -267,5 +265,3 @@ def _entry(folder: str, path: str, rows: int, first_step: int, steps: int) -> Or
         first_step=first_step,
         steps=steps,
     )
-
-

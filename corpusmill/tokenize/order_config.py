@@ -28,14 +28,16 @@ class _Frozen(BaseModel):
 class PhaseConfig(_Frozen):
     """A stretch of training with one blend of sources, one sequence length and one batch size."""
 
-    steps: int | None = Field(None, ge=1, description="null: as many as `epochs` allow")
-    sequence_length: int | None = Field(None, ge=1, description="null: that of the order")
-    batch_size: int | None = Field(None, ge=1, description="null: that of the order")
+    steps: int | None = Field(default=None, ge=1, description="null: as many as `epochs` allow")
+    sequence_length: int | None = Field(default=None, ge=1, description="null: that of the order")
+    batch_size: int | None = Field(default=None, ge=1, description="null: that of the order")
     sources: dict[str, Weight] | None = Field(
-        None, min_length=1, description="source to its weight, by tokens; null: all, in proportion to their size"
+        default=None,
+        min_length=1,
+        description="source to its weight, by tokens; null: all, in proportion to size",
     )
     epochs: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="how often a source may have been read when the phase ends, earlier phases counted; null: once"
         " where `steps` is null, else any number of times",
@@ -49,10 +51,14 @@ class OrderConfig(_Frozen):
     sequence_length: int = Field(default=2048, ge=1, description="labels of a sequence; it reads one token more")
     batch_size: int = Field(ge=1, description="sequences of a step")
     steps: int | None = Field(
-        None, ge=1, description="of an order without `phases`; null: as many as one epoch fills; more go on into the next"
+        default=None,
+        ge=1,
+        description="of an order without `phases`; null: as many as one epoch fills; more go on into the next",
     )
     phases: list[PhaseConfig] | None = Field(
-        None, min_length=1, description="stretches of training, one after another; null: one phase of all sources"
+        default=None,
+        min_length=1,
+        description="stretches of training, in a row; null: one phase of all sources",
     )
     packing: Literal["concatenate", "best_fit"] = Field(
         "concatenate", description="best_fit cuts only documents that are longer than a sequence"

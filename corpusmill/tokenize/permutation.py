@@ -75,6 +75,13 @@ class Permutation:
         return out.astype(np.int64)
 
 
+class WindowPermutation(Permutation):
+    """Replaced by the branch perm."""
+
+    def __init__(self, n: int, key: bytes, chunk: int, window: int, rounds: int = ROUNDS) -> None:
+        super().__init__(n, key, rounds)
+
+
 @numba.njit(cache=True)
 def _rotate(x: np.uint64, bits: np.uint64) -> np.uint64:
     return (x << bits) | (x >> (_U(64) - bits))

@@ -14,6 +14,7 @@ the numbers of all other sequences stay; what the excluded documents leave is pa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,15 @@ class Segments(NamedTuple):
     doc_token_start: Int64Array  # (k,) tokens, within the document; 0 for padding
     num_tokens: Int64Array  # (k,) 1..L+1
     flags: FlagArray  # (k,) PAD, TRUNCATED_HEAD, TRUNCATED_TAIL
+
+    def take(self, places: Int64Array) -> Segments:
+        """The segments at these places."""
+        return Segments._make(column[places] for column in self)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Segments]) -> Segments:
+        """The segments of all parts, one after another."""
+        return Segments._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
 class Pieces(NamedTuple):

@@ -54,7 +54,8 @@ def make_rule(manifest: TokensManifest, index: DocumentIndex, config: OrderConfi
 
 def _plan_phase(number: int, first_step: int, wanted: PhaseConfig, index: DocumentIndex, readings: Readings) -> Phase:
     length, batch = wanted.sequence_length, wanted.batch_size
-    assert length is not None and batch is not None
+    assert length is not None
+    assert batch is not None
     names = list(wanted.sources or [s.name for s in index.sources if s.stop > s.first])
     _check_names(names, index)
     entered = [readings.enter(number, name, length) for name in names]

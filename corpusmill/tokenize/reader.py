@@ -16,12 +16,14 @@ from corpusmill.core import storage
 from corpusmill.core.errors import InputError, VerificationFailed
 from corpusmill.core.hashing import digest
 from corpusmill.tokenize import hashes
+from corpusmill.tokenize.derivation import Derivation
 from corpusmill.tokenize.hashes import step_root
 from corpusmill.tokenize.order import OrderSummary
 from corpusmill.tokenize.rows import BoolArray, RowSegments, StepRows, materialise, row_leaf
 from corpusmill.tokenize.rule import Phase, Rule
 from corpusmill.tokenize.shards import load_model
 from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
+from corpusmill.tokenize.takedown import load_takedown
 
 __all__ = ["Order", "RowSegments", "StepRows", "step_root"]
 
@@ -52,10 +54,10 @@ class Order:
         """
         return cls(run_folder, *load_order(run_folder))
 
-    def check(self, *, sha256: bool = False) -> None:
+    def check(self, *, digests: bool = False) -> None:
         """Checks the sizes of all files, and that rule, roots and order root fit together.
 
-        sha256: also check the SHA-256 of every token shard, the documents and the table.
+        digests: also check the SHA-256 of every token shard, the documents and the table.
         Raises VerificationFailed when a file does not fit.
         """
         summary, rule = self.summary, self.rule
@@ -65,7 +67,7 @@ class Order:
         sizes += [(storage.join(folder, f.path), f.bytes, f.sha256) for f in (*summary.table, summary.roots)]
         for path, size, sha256 in sizes:
             check_size(path, size)
-            if sha256 and storage.sha256_file(path) != sha256:
+            if digests and storage.sha256_file(path) != sha256:
                 raise VerificationFailed(
                     "a file does not have the SHA-256 that the order states",
                     where=path,
@@ -107,6 +109,15 @@ class Order:
     def longest(self) -> int:
         """The largest sequence length of all phases."""
         return max(p.sequence_length for p in self.rule.phases)
+
+    def derivation(self) -> Derivation:
+        """The order derived from its rule, without the table. Costs O(documents) where the packing does."""
+        return Derivation(self.rule, self.index, load_takedown(self._folder, self.rule))
+
+    def tokens_before(self, step: int) -> int:
+        """Labels (L a sequence, padding included) of the steps before `step`."""
+        stretches = ((p, min(step, p.stop_step) - p.first_step) for p in self.rule.phases)
+        return sum(max(0, steps) * p.batch_size * p.sequence_length for p, steps in stretches)
 
     @property
     def tokenizer_sha256(self) -> str:

@@ -105,7 +105,7 @@ class Reading:
             document = np.where(part.document >= 0, part.document + self.source.first, -1)
             parts.append(part._replace(row=row, document=document))
             epochs[span.cursor - first : span.cursor - first + len(places)] = span.epoch
-        return Segments(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), epochs
+        return Segments.concatenate(parts), epochs
 
     def cursors_of(self, doc_ordinal: int, first: int, stop: int) -> Int64Array:
         """The cursors in [first, stop) whose sequences hold a token of the document, int64, ascending."""
@@ -133,9 +133,7 @@ class Reading:
         segments = packing.segments(sequences)
         real = np.flatnonzero((segments.document >= 0) & (segments.num_tokens > 1))
         order = real[np.lexsort((segments.doc_token_start[real], segments.document[real]))]
-        document, start, count = (
-            c[order] for c in (segments.document, segments.doc_token_start, segments.num_tokens)
-        )
+        document, start, count = (c[order] for c in (segments.document, segments.doc_token_start, segments.num_tokens))
         # Neighbours share a token: the last label of one is the first input of the next.
         begins = np.ones(len(order), np.bool_)
         begins[1:] = (document[1:] != document[:-1]) | (start[1:] != start[:-1] + count[:-1] - 1)

@@ -1,8 +1,8 @@
 """Documents whose tokens and salts are gone although the order read them: what is left to verify with.
 
-A leaf of the order is a hash of its segments' commitments, and a commitment hides what it binds once salt and tokens are
-gone. So when a document is redacted its commitments are kept, and step roots, chain and order root still verify; what
-is lost is only the proof that its own bytes were these.
+A leaf of the order is a hash of its segments' commitments, and a commitment hides what it binds once salt and tokens
+are gone. So when a document is redacted its commitments are kept, and step roots, chain and order root still verify;
+what is lost is only the proof that its own bytes were these.
 
 RUN/order/redacted.parquet   REDACTED rows, by step, slot, segment
 RUN/tokens/redacted.json     RedactedFiles: files that are no longer as rule and manifest state them

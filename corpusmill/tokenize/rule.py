@@ -119,7 +119,7 @@ class Rule(_Frozen):
 
     spec: Literal["corpusmill order v2"] = SPEC
     key: str
-    parent: str | None = Field(None, description="order root of the revision that this one replaces")
+    parent: str | None = Field(default=None, description="order root of the revision that this one replaces")
     takedown: TakedownFile | None = None
     phases: tuple[Phase, ...] = Field(min_length=1)
     packing: PackingRule

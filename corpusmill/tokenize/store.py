@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +34,8 @@ class DocumentIndex:
     offsets: int64 (D+1,), tokens before the document in all shards, one after another; the last is their number.
     sources: in the documents' order, each with a run of ordinals.
 
-    offsets.bin and salts.bin are columns of documents.parquet, 24 bytes a document, mapped into memory: to open them
-    costs the same for any number of documents. Where they are missing they are read from documents.parquet.
+    documents.offsets and documents.salts are columns of documents.parquet, 24 bytes a document, mapped into memory: to
+    open them costs the same for any number of documents. Where they are missing they are read from documents.parquet.
     """
 
     def __init__(self, offsets: Int64Array, salts: UInt8Array, sources: Sequence[SourceRange]) -> None:
@@ -53,9 +54,11 @@ class DocumentIndex:
         if all(storage.is_local(p) and storage.exists(p) for p in paths):
             check_size(paths[0], 8 * (documents + 1))
             check_size(paths[1], 16 * documents)
-            offsets = np.memmap(storage.local_path(paths[0]), "<i8", "r")
-            # an empty file cannot be mapped
-            salts = np.memmap(storage.local_path(paths[1]), np.uint8, "r") if documents else np.empty(0, np.uint8)
+            offsets: Int64Array = np.memmap(storage.local_path(paths[0]), "<i8", "r")
+            # An empty file cannot be mapped.
+            salts: UInt8Array = np.empty(0, np.uint8)
+            if documents:
+                salts = np.memmap(storage.local_path(paths[1]), np.uint8, "r")
         else:
             offsets, salts = read_columns(storage.join(tokens_folder, "documents.parquet"))
         if len(offsets) != documents + 1 or int(offsets[-1]) != sum(s.tokens for s in shards):
@@ -76,7 +79,7 @@ class DocumentIndex:
 
     def salt(self, doc_ordinal: int) -> bytes:
         """The 16 bytes of salt of a document."""
-        return self._salts[doc_ordinal].tobytes()
+        return bytes(self._salts[doc_ordinal])
 
     def source(self, name: str) -> SourceRange:
         """The documents of the source `name`; an empty range when there are none."""
@@ -155,7 +158,7 @@ class TokenStore:
         real, begins, shards = real[by_shard], begins[by_shard], shards[by_shard]
         counts, targets = num_tokens[real], (ends - num_tokens)[real]
         cuts = np.concatenate([[0], np.flatnonzero(np.diff(shards)) + 1, [len(shards)]]).tolist()
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for a, b in pairwise(cuts):
             if a == b:
                 continue
             shard = int(shards[a])

@@ -1,6 +1,7 @@
-"""Documents that a revision of an order leaves out (`rederive`) or masks from a step on (`mask`): order/takedown.parquet.
+"""Documents that a revision of an order leaves out (`rederive`) or masks from a step on (`mask`).
 
-One row a document and mode, by ordinal. The rule names the file's SHA-256, so it is part of the order root.
+order/takedown.parquet has one row a document and mode, by ordinal. The rule names the file's SHA-256, so it is part of
+the order root.
 """
 
 from __future__ import annotations
@@ -77,6 +78,4 @@ def write_takedown(order_folder: str, takedown: Takedown) -> TakedownFile | None
         return None
     table = takedown.to_table()
     storage.write_parquet(path, table)
-    return TakedownFile(
-        sha256=storage.sha256_file(path), bytes=storage.size_bytes(path), documents=table.num_rows
-    )
+    return TakedownFile(sha256=storage.sha256_file(path), bytes=storage.size_bytes(path), documents=table.num_rows)

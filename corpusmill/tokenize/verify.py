@@ -21,15 +21,15 @@ from corpusmill.core import storage
 from corpusmill.core.errors import CorpusmillError, VerificationFailed
 from corpusmill.core.hashing import digest
 from corpusmill.tokenize import hashes
+from corpusmill.tokenize.columns import OFFSETS, SALTS, read_columns
 from corpusmill.tokenize.derivation import Derivation
 from corpusmill.tokenize.order import OrderSummary, documents_root_of, tokens_read
 from corpusmill.tokenize.packing import PAD
 from corpusmill.tokenize.permutation import Permutation, WindowPermutation
-from corpusmill.tokenize.replay import Replay, replay
 from corpusmill.tokenize.redaction import RedactedFiles, load_commitments
+from corpusmill.tokenize.replay import Replay, replay
 from corpusmill.tokenize.rule import Rule
 from corpusmill.tokenize.shards import DTYPES, TokensManifest, load_model, shard_path
-from corpusmill.tokenize.columns import OFFSETS, SALTS, read_columns
 from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
 from corpusmill.tokenize.takedown import FILE as TAKEDOWN_FILE
 from corpusmill.tokenize.takedown import load_takedown
@@ -155,8 +155,8 @@ class _Verifier:
         for entry in (*self._summary.table, self._summary.roots):
             yield storage.join(self._order, entry.path), entry.bytes, entry.sha256, _RESTORE_ORDER
         if self._rule.takedown is not None:
-            entry = self._rule.takedown
-            yield storage.join(self._order, TAKEDOWN_FILE), entry.bytes, entry.sha256, _RESTORE_ORDER
+            taken = self._rule.takedown
+            yield storage.join(self._order, TAKEDOWN_FILE), taken.bytes, taken.sha256, _RESTORE_ORDER
         for shard in self._rule.shards if shards else ():
             sha256, size = self._redacted.expected(f"{shard.name}.bin", shard.sha256, shard.bytes)
             yield shard_path(self._tokens, shard.name), size, sha256, _RESTORE_TOKENS
@@ -208,7 +208,7 @@ class _Verifier:
         """Ordinals are row numbers, documents fill their shards without gaps, sums agree."""
         problem = self._documents_problem()
         if problem:
-            seen = f"{len(self._index)} documents, {int(self._index.num_tokens.sum())} tokens"
+            seen = f"{len(self._index)} documents, {int(self._index.offsets[-1])} tokens"
             raise _fail(problem, self._documents_path, seen, _RESTORE_TOKENS)
         redacted = f", {len(self._redacted.documents)} of them redacted" if self._redacted.documents else ""
         return f"{len(self._index)} documents{redacted}, {self._rule.documents.tokens} tokens"

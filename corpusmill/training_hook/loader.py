@@ -50,7 +50,7 @@ class Batch:
 
 
 class Loader:
-    """Rows of rank `rank` of `size` for any step, at the cost of those rows."""
+    """Rows of rank `rank` of `size` for any step, at the cost of those rows. A step's phase gives their shape."""
 
     def __init__(self, order: Order, rank: int, size: int) -> None:
         self._order = order
@@ -59,12 +59,12 @@ class Loader:
 
     def rows(self, step: int) -> Batch:
         """The rows of `step` (0-based) for this process."""
-        order = self._order
-        slots = list(range(self._rank, order.batch_size, self._size))
-        shape = (-(-order.batch_size // self._size), order.sequence_length + 1)
+        order, phase = self._order, self._order.phase(step)
+        slots = list(range(self._rank, phase.batch_size, self._size))
+        shape = (-(-phase.batch_size // self._size), phase.sequence_length + 1)
         tokens = np.zeros(shape, np.int64)
         segments = np.full(shape, -1, np.int32)
-        valid = np.zeros((shape[0], order.sequence_length), np.bool_)
+        valid = np.zeros((shape[0], phase.sequence_length), np.bool_)
         layouts: tuple[RowSegments, ...] = ()
         if slots:
             rows = order.step(step, slots)
@@ -80,9 +80,10 @@ class Loader:
         leaves = [self._order.leaf(slot, tokens[i], fed.layouts[i], valid[i]) for i, slot in enumerate(fed.slots)]
         return leaves + [bytes(HASH_BYTES)] * (len(tokens) - len(leaves))
 
-    def root(self, leaves_by_rank: Sequence[Sequence[bytes]]) -> bytes:
-        """The step root from the leaves of all processes, rank by rank."""
-        return step_root([leaves_by_rank[s % self._size][s // self._size] for s in range(self._order.batch_size)])
+    def root(self, step: int, leaves_by_rank: Sequence[Sequence[bytes]]) -> bytes:
+        """The root of a step from the leaves of all processes, rank by rank."""
+        slots = range(self._order.phase(step).batch_size)
+        return step_root([leaves_by_rank[slot % self._size][slot // self._size] for slot in slots])
 
     def steps(self, first: int, end: int, prefetch: bool) -> Iterator[tuple[int, Batch, float]]:
         """(step, rows, seconds waited for them) for steps [first, end); `prefetch` reads one step ahead in a thread."""

@@ -66,12 +66,13 @@ def train(run: str, config: TrainConfig, resume: bool, here: World) -> bool:
             _say(line)
 
     def save(next_step: int) -> None:
+        phase = order.phase(min(next_step, order.steps - 1))
         progress = Progress(
             order_root=order.root,
             tokenizer_sha256=order.tokenizer_sha256,
-            sequence_length=order.sequence_length,
-            batch_size=order.batch_size,
-            phase=0,
+            sequence_length=phase.sequence_length,
+            batch_size=phase.batch_size,
+            phase=phase.phase,
             next_step=next_step,
             attempt=attempt,
             optimizer_steps=optimizer_steps,
@@ -87,7 +88,6 @@ def train(run: str, config: TrainConfig, resume: bool, here: World) -> bool:
 
     loader = Loader(order, here.rank, here.size)
     rate = Rate()
-    tokens_per_step = order.batch_size * order.sequence_length
     saved_step = first_step if start else -1
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_signals())
@@ -126,10 +126,11 @@ def train(run: str, config: TrainConfig, resume: bool, here: World) -> bool:
 
             # 4. What was fed, from the tensors that the model was given.
             leaves = here.gather_digests(loader.leaves(batch))
-            tokens_per_second = rate.update(tokens_per_step)
+            phase = order.phase(step)
+            tokens_per_second = rate.update(phase.batch_size * phase.sequence_length)
             if here.is_first:
-                root = loader.root(leaves)
-                fed_log.append(step, order.batch_size, root, reason, loss, float(norm))
+                root = loader.root(step, leaves)
+                fed_log.append(step, phase.batch_size, root, reason, loss, float(norm))
                 if root != order.recorded_root(step):
                     raise VerificationFailed(
                         "what was fed is not what the order says",
@@ -143,7 +144,7 @@ def train(run: str, config: TrainConfig, resume: bool, here: World) -> bool:
                         "loss": loss,
                         "grad_norm": float(norm),
                         "lr": lr,
-                        "tokens": (step + 1) * tokens_per_step,
+                        "tokens": order.tokens_before(step + 1),
                         "tokens_per_second": round(tokens_per_second, 1),
                         "data_wait_seconds": round(waited_seconds, 6),
                         "peak_memory_bytes": peak_memory_bytes(here.device),
@@ -151,7 +152,8 @@ def train(run: str, config: TrainConfig, resume: bool, here: World) -> bool:
                     step,
                 )
                 if (step + 1) % config.log_every == 0 or step + 1 == steps or reason:
-                    _say(_progress_line(step, steps, loss, float(norm), lr, tokens_per_second, tokens_per_step, reason))
+                    left = (order.tokens_before(steps) - order.tokens_before(step + 1)) / tokens_per_second
+                    _say(_progress_line(step, steps, loss, float(norm), lr, tokens_per_second, left, reason))
             stop_if_not_finite(reason, step)
 
             # 5. Save.
@@ -167,7 +169,9 @@ def open_order(run: str, verify: bool = False) -> Order:
         raise InputError(
             "training needs the run on a file system", where=run, remedy="copy tokens/ and order/ of the run"
         )
-    return Order.open(run, verify=verify)
+    order = Order.open(run)
+    order.check(digests=verify)
+    return order
 
 
 def start_of(
@@ -199,11 +203,12 @@ def start_of(
             _say(f"passed over {line}")
     if path is None or progress is None:
         return None, None
+    phase = order.phase(min(progress.next_step, order.steps - 1))
     pairs = {
         "order root": (progress.order_root, order.root),
         "tokenizer": (progress.tokenizer_sha256, order.tokenizer_sha256),
-        "sequence length": (progress.sequence_length, order.sequence_length),
-        "batch size": (progress.batch_size, order.batch_size),
+        "sequence length": (progress.sequence_length, phase.sequence_length),
+        "batch size": (progress.batch_size, phase.batch_size),
         "model": (progress.model.model_dump(), config.model.model_dump()),
     }
     for name, (saved, now) in pairs.items():
@@ -232,25 +237,30 @@ def _derived(
 ) -> Iterator[str]:
     """Every number that follows from order and configuration, for the log."""
     everything, inner = count_parameters(model)
-    rows = -(-order.batch_size // here.size)
-    micro = min(config.micro_batch or rows, rows)
-    tokens = steps * order.batch_size * order.sequence_length
-    flops = flops_per_token(model, order.sequence_length)
+    tokens = order.tokens_before(steps)
     yield f"order {order.root}"
-    shape = f"{order.batch_size:,} x {order.sequence_length:,}"
-    yield f"  {order.steps:,} steps of {shape} tokens, vocabulary {order.vocab_size:,}"
-    yield (
-        f"attempt {attempt}: steps {first_step:,} to {steps:,}"
-        f" ({(steps - first_step) * order.batch_size * order.sequence_length:,} tokens)"
-    )
+    yield f"  {order.steps:,} steps, vocabulary {order.vocab_size:,}"
+    flops_in_all = 0.0
+    for phase in order.rule.phases:
+        rows = -(-phase.batch_size // here.size)
+        micro = min(config.micro_batch or rows, rows)
+        flops = flops_per_token(model, phase.sequence_length)
+        trained = order.tokens_before(min(steps, phase.stop_step)) - order.tokens_before(min(steps, phase.first_step))
+        flops_in_all += flops * trained
+        blend = ", ".join(f"{use.name} {float(use.share):.1%}" for use in phase.sources)
+        yield (
+            f"  phase {phase.phase}: from step {phase.first_step:,}, {phase.steps:,} of {phase.batch_size:,} x"
+            f" {phase.sequence_length:,} tokens; {blend}; {rows} rows a process,"
+            f" {-(-rows // micro)} micro-batch(es) of {micro}; {flops:.4g} FLOPs a token"
+        )
+    yield f"attempt {attempt}: steps {first_step:,} to {steps:,} ({tokens - order.tokens_before(first_step):,} tokens)"
     yield (
         f"model: {everything:,} parameters, {inner:,} without embeddings;"
         f" {tokens:,} tokens = {tokens / everything:.2f} a parameter"
     )
-    yield f"  {flops:.4g} FLOPs a token (6N would be {6 * everything:.4g}), {flops * tokens:.4g} in all steps"
+    yield f"  {flops_in_all:.4g} FLOPs in all steps (6ND would be {6 * everything * tokens:.4g})"
     yield (
         f"{here.size} process(es) on {here.device.type}, torch {torch.__version__}, {config.dtype}:"
-        f" {rows} rows each, {-(-rows // micro)} micro-batch(es) of {micro};"
         f" {'ZeRO-3' if config.reshard_after_forward else 'ZeRO-2'},"
         f" {16 * everything / here.size / 2**20:.1f} MiB of weights, gradients and moments each"
     )
@@ -259,9 +269,9 @@ def _derived(
 
 
 def _progress_line(
-    step: int, steps: int, loss: float, norm: float, lr: float, per_second: float, per_step: int, reason: str
+    step: int, steps: int, loss: float, norm: float, lr: float, per_second: float, seconds_left: float, reason: str
 ) -> str:
-    seconds = round((steps - step - 1) * per_step / per_second)
+    seconds = round(seconds_left)
     eta = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     line = f"step {step + 1:,}/{steps:,}  loss {loss:.4f}  norm {norm:.3f}  lr {lr:.3g}"
     line += f"  {per_second:,.0f} tokens/s  ETA {eta}"

@@ -8,7 +8,8 @@ import pytest
 
 from corpusmill.core import documents, storage
 from corpusmill.core.hashing import content_hash
-from corpusmill.tokenize.order import OrderConfig, build_order
+from corpusmill.tokenize.order import build_order
+from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.shards import encode_shard, merge_documents
 from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
 

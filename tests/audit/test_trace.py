@@ -9,7 +9,8 @@ import pytest
 
 from corpusmill.audit.trace import find_documents, show_step
 from corpusmill.core.errors import InputError, VerificationFailed
-from corpusmill.tokenize.order import OrderConfig, build_order
+from corpusmill.tokenize.order import build_order
+from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
 
 

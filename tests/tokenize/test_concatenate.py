@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stranger import pack
+from oracle_order import pack
 
 from corpusmill.tokenize.concatenate import ConcatenatePacking
 from corpusmill.tokenize.packing import PAD, TRUNCATED_HEAD, TRUNCATED_TAIL, Segments

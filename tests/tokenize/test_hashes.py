@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from stranger import tree
+from oracle_order import tree
 
 from corpusmill.tokenize import hashes
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpusmill.core import storage
-from corpusmill.tokenize.order import OrderFile, OrderSummary
+from corpusmill.tokenize.order import OrderSummary
 from corpusmill.tokenize.reader import Order
 from corpusmill.tokenize.verify import Check, verify_order
 
@@ -41,17 +41,13 @@ def replace_table(run: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     table = change(pq.read_table(run / TABLE_FILE))
     with pq.ParquetWriter(run / TABLE_FILE, table.schema) as writer:
         steps = table.column("step").to_numpy()
-        for first in range(0, summary.steps, summary.group_steps):
-            a, b = np.searchsorted(steps, [first, first + summary.group_steps])
+        group = summary.table[0].group_steps
+        for first in range(0, summary.steps, group):
+            a, b = np.searchsorted(steps, [first, first + group])
             writer.write_table(table.slice(a, b - a))
     data = (run / TABLE_FILE).read_bytes()
-    entry = OrderFile(
-        path="table-00000.parquet",
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        rows=table.num_rows,
-        first_step=0,
-    )
+    sha256 = hashlib.sha256(data).hexdigest()
+    entry = summary.table[0].model_copy(update={"bytes": len(data), "sha256": sha256, "rows": table.num_rows})
     mended = summary.model_copy(update={"table": (entry,), "rows": table.num_rows})
     (run / "order/order.json").write_text(mended.model_dump_json())
 
@@ -225,12 +221,31 @@ def test_changed_document_length(own_run: Path) -> None:
     assert "document 4 does not begin where" in found["documents"].detail
 
 
-def test_documents_beyond_their_shard_do_not_crash(own_run: Path) -> None:
+def test_documents_that_do_not_begin_where_they_should(own_run: Path) -> None:
     path = own_run / "tokens/documents.parquet"
     far = change_column(pq.read_table(path), "token_offset", lambda o: o + 10**9)
     storage.write_parquet(str(path), far)
     found = failed(own_run, "full")
-    assert "beyond the end" in found["rule = token bytes"].detail
+    assert set(found) >= {"sha256", "documents"}
+    assert "document 0 does not begin" in found["documents"].detail
+
+
+@pytest.mark.parametrize("moved", [1, 10**6])
+def test_changed_offsets(own_run: Path, moved: int) -> None:
+    """The mapped copy of a column of documents.parquet is not that column."""
+    path = own_run / "tokens/documents.offsets"
+    offsets = np.fromfile(path, "<i8")
+    offsets[5] += moved
+    path.write_bytes(offsets.tobytes())
+    found = failed(own_run, "full")
+    assert {"documents", "rule = table", "rule = token bytes"} <= set(found)
+    assert "documents.offsets is not the column" in found["documents"].detail
+
+
+def test_offsets_are_read_from_the_documents_where_they_are_missing(own_run: Path) -> None:
+    for name in ("documents.offsets", "documents.salts"):
+        (own_run / "tokens" / name).unlink()
+    assert not failed(own_run, "full")
 
 
 def test_ordinal_beyond_the_documents(own_run: Path) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stranger import permutation_key as strangers_key
-from stranger import permute, siphash24
+from oracle_order import permutation_key as strangers_key
+from oracle_order import permute, siphash24
 
 from corpusmill.tokenize.permutation import ROUNDS, Permutation, permutation_key, siphash24_word
 

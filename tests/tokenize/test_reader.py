@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from stranger import StrangersOrder
+from oracle_order import OracleOrder
 from token_runs import make_tokens, small_config, write_documents
 
 from corpusmill.core.errors import InputError, VerificationFailed
@@ -20,27 +20,29 @@ from corpusmill.tokenize.store import TokenStore
 
 @pytest.fixture(scope="module")
 def order(token_run: Path) -> Order:
-    return Order.open(str(token_run), verify=True)
+    order = Order.open(str(token_run))
+    order.check(digests=True)
+    return order
 
 
 def test_what_it_says_of_itself(order: Order, token_run: Path) -> None:
-    stranger = StrangersOrder(token_run)
-    assert order.root == stranger.root()
-    assert order.steps == stranger.phase["steps"]
-    assert (order.sequence_length, order.batch_size) == (16, 6)
+    oracle = OracleOrder(token_run)
+    assert order.root == oracle.root()
+    assert order.steps == len(oracle.steps)
+    assert (order.phase(0).sequence_length, order.phase(0).batch_size) == (16, 6)
     assert order.vocab_size == 330
-    assert order.tokenizer_sha256 == stranger.rule["tokenizer"]["sha256"]
+    assert order.tokenizer_sha256 == oracle.rule["tokenizer"]["sha256"]
     assert order.rule.key == "k"
 
 
-def test_rows_equal_the_strangers(order: Order, token_run: Path) -> None:
-    stranger = StrangersOrder(token_run)
+def test_rows_equal_the_oracles(order: Order, token_run: Path) -> None:
+    oracle = OracleOrder(token_run)
     for step in range(order.steps):
         rows = order.step(step)
         assert rows.step == step
         assert rows.slots.tolist() == list(range(6))
         for slot in range(6):
-            tokens, numbers, mask = stranger.row(step, slot)
+            tokens, numbers, mask = oracle.row(step, slot)
             assert rows.tokens[slot].tolist() == tokens
             assert rows.segment_ids[slot].tolist() == numbers
             assert rows.loss_mask[slot].tolist() == mask
@@ -120,9 +122,10 @@ def test_uint32_tokens(token_run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     files = write_documents(tmp_path)
     make_tokens(tmp_path, files, str(token_run / "tokens/tokenizer.model"))
     build_order(str(tmp_path / "tokens"), str(tmp_path / "order"), small_config())
-    wide, narrow = Order.open(str(tmp_path), verify=True), Order.open(str(token_run))
+    wide, narrow = Order.open(str(tmp_path)), Order.open(str(token_run))
+    wide.check(digests=True)
     assert np.array_equal(wide.step(3).tokens, narrow.step(3).tokens)
-    assert wide.root == StrangersOrder(tmp_path).root() != narrow.root
+    assert wide.root == OracleOrder(tmp_path).root() != narrow.root
 
 
 def test_outside_the_order(order: Order) -> None:
@@ -144,11 +147,11 @@ def test_a_truncated_or_missing_file_is_refused(own_run: Path, path: str) -> Non
     data = (own_run / path).read_bytes()
     (own_run / path).write_bytes(data[:-2])
     with pytest.raises(VerificationFailed, match="size") as caught:
-        Order.open(str(own_run))
+        Order.open(str(own_run)).check()
     assert path in caught.value.where
     (own_run / path).unlink()
     with pytest.raises(VerificationFailed, match="missing"):
-        Order.open(str(own_run))
+        Order.open(str(own_run)).check()
 
 
 def test_a_flipped_token_is_refused_when_asked(own_run: Path) -> None:
@@ -156,9 +159,9 @@ def test_a_flipped_token_is_refused_when_asked(own_run: Path) -> None:
     data = bytearray(path.read_bytes())
     data[10] ^= 1
     path.write_bytes(data)
-    Order.open(str(own_run))
+    Order.open(str(own_run)).check()
     with pytest.raises(VerificationFailed, match="SHA-256"):
-        Order.open(str(own_run), verify=True)
+        Order.open(str(own_run)).check(digests=True)
 
 
 def test_an_edited_rule_is_refused(own_run: Path) -> None:
@@ -178,7 +181,7 @@ def test_roots_of_another_order_are_refused(own_run: Path, tmp_path: Path) -> No
     build_order(str(own_run / "tokens"), str(tmp_path / "other"), small_config(key="other"))
     shutil.copy(tmp_path / "other/roots.parquet", own_run / "order/roots.parquet")
     with pytest.raises(VerificationFailed):
-        Order.open(str(own_run))
+        Order.open(str(own_run)).check()
 
 
 def test_shards_on_an_object_store_are_refused_with_a_remedy(order: Order) -> None:

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from corpusmill.core import documents, storage
 from corpusmill.core.hashing import content_hash
-from corpusmill.tokenize.order import OrderConfig, OrderSummary, build_order
+from corpusmill.tokenize.order import OrderSummary, build_order
+from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.shards import TokensManifest, encode_shard, merge_documents
 from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
 

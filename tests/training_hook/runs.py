@@ -27,7 +27,7 @@ def assert_fed_as_planned(run: str) -> None:
     assert rows
     for row in rows:
         assert row["hash"] == order.recorded_root(row["step"])
-        assert row["slots"] == order.batch_size
+        assert row["slots"] == order.phase(row["step"]).batch_size
 
 
 def fed_sha256(run: str) -> str:

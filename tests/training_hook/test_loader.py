@@ -30,17 +30,17 @@ def test_any_number_of_processes_feeds_the_same_step(order: Order, size: int) ->
         assert not batch.valid[len(batch.slots) :].any()  # filling counts nowhere
     assert sum(b.num_valid for b in batches) == whole.loss_mask.sum()
     leaves = [loader.leaves(batch) for loader, batch in zip(loaders, batches, strict=True)]
-    assert loaders[0].root(leaves) == order.recorded_root(4)
+    assert loaders[0].root(4, leaves) == order.recorded_root(4)
 
 
 def test_the_root_is_of_what_was_fed(order: Order) -> None:
     loader = Loader(order, 0, 1)
     batch = loader.rows(0)
     batch.tokens[5, 9] ^= 1
-    assert loader.root([loader.leaves(batch)]) != order.recorded_root(0)
+    assert loader.root(0, [loader.leaves(batch)]) != order.recorded_root(0)
     batch = loader.rows(0)
     batch.valid[5, 9] ^= True
-    assert loader.root([loader.leaves(batch)]) != order.recorded_root(0)
+    assert loader.root(0, [loader.leaves(batch)]) != order.recorded_root(0)
 
 
 @pytest.mark.parametrize("prefetch", [True, False])

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from corpusmill.core.errors import DataError, UserError, VerificationFailed
-from corpusmill.tokenize.order import OrderConfig, build_order
+from corpusmill.tokenize.order import build_order
+from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.reader import Order
 from corpusmill.training_hook import checkpoint
 from corpusmill.training_hook import train as train_module
