@@ -4,9 +4,9 @@
 
 Residues: chi-square of the images of consecutive indices modulo 2..1024. Serial: correlation of images, and of their
 differences modulo n, at lags 1..16 and at powers of two. Printed is the largest score (a standard normal of a random
-shuffle) over all keys, beside the largest that passes (Bonferroni, one false alarm in a million). Beside it the same of
-NumPy's Generator.permutation, and of shuffles that must fail: a Feistel network of 8 weak rounds, ours with 2 rounds, an
-affine map. Exit code 1 if one of ours fails or one of those passes.
+shuffle) over all keys, beside the largest that passes (Bonferroni, one false alarm in a million). Beside it the same
+of NumPy's Generator.permutation, and of shuffles that must fail: a Feistel network of 8 weak rounds, ours with 2
+rounds, an affine map. Exit code 1 if one of ours fails or one of those passes.
 """
 
 from __future__ import annotations
