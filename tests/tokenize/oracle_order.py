@@ -74,6 +74,17 @@ def permute(index: int, n: int, key: bytes, rounds: int) -> int:
             return x
 
 
+def window_permute(index: int, n: int, key: bytes, chunk: int, window_chunks: int, rounds: int = 8) -> int:
+    """WindowPermutation as its module describes it."""
+    window = chunk * window_chunks
+    j = index // window
+    words = [siphash24(key, (255 << 56 | 2 * j + i).to_bytes(8, "little")) for i in (0, 1)]
+    own = b"".join(word.to_bytes(8, "little") for word in words)
+    q = j * window + permute(index - j * window, min(window, n - j * window), own, rounds)
+    chunks = n // chunk
+    return permute(q // chunk, chunks, key, rounds) * chunk + q % chunk if q // chunk < chunks else q
+
+
 def permutation_key(run_key: str, phase: int, source: str, epoch: int) -> bytes:
     message = b""
     for part in ("corpusmill permutation v1", run_key, str(phase), source, str(epoch)):
@@ -263,9 +274,11 @@ class OracleOrder:
     def _shuffled(self, reading: Reading, source: str, cursor: int) -> tuple[int, list[Run]]:
         """(epoch, segments) of the sequence at the cursor."""
         rule = self.rule["permutation"]
-        assert rule["scope"] == "global"
         epoch, place, sequences = reading.place(cursor)
         key = permutation_key(self.rule["key"], reading.phase, source, epoch)
+        if rule["scope"] == "window":
+            chunk, window = rule["chunk_sequences"], rule["window_chunks"]
+            return epoch, sequences[window_permute(place, len(sequences), key, chunk, window, rule["rounds"])]
         return epoch, sequences[permute(place, len(sequences), key, rule["rounds"])]
 
     def _read(self, phase: dict[str, Any], current: dict[str, tuple[Reading, int]]) -> None:

@@ -70,8 +70,9 @@ def sequences_by_source(table: pa.Table) -> Counter[str]:
     return Counter(r["source"] for r in rows if r["segment"] == 0)
 
 
+@pytest.mark.parametrize("shuffle", [{}, {"shuffle": "window", "chunk_sequences": 5, "window_chunks": 3}])
 @pytest.mark.parametrize("packing", ["concatenate", "best_fit"])
-def test_phases_equal_the_oracle(run: Path, packing: str) -> None:
+def test_phases_equal_the_oracle(run: Path, packing: str, shuffle: dict[str, Any]) -> None:
     """Two blends, a new source, another length in the middle of an epoch, another batch, back again, several epochs."""
     summary = build(
         run,
@@ -82,6 +83,7 @@ def test_phases_equal_the_oracle(run: Path, packing: str) -> None:
             {"steps": 30, "sources": {"code": 1, "en": 3}, "sequence_length": 24},
             {"steps": 20, "sources": {"en": 1, "ja": 3}},
             packing=packing,
+            **shuffle,
         ),
     )
     assert_equals_the_oracle(run, summary)

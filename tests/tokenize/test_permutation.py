@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracle_order import permutation_key as strangers_key
-from oracle_order import permute, siphash24
+from oracle_order import permute, siphash24, window_permute
 from shuffle_statistics import (
     LAGS,
     MODULI,
@@ -144,17 +144,6 @@ def test_weak_rounds_are_rejected(n: int) -> None:
     assert worst(serial_scores(indices, n)) > limit
 
 
-def strangers_window(index: int, n: int, key: bytes, chunk: int, window_chunks: int) -> int:
-    """WindowPermutation as its module describes it."""
-    window = chunk * window_chunks
-    j = index // window
-    words = [siphash24(key, (255 << 56 | 2 * j + i).to_bytes(8, "little")) for i in (0, 1)]
-    own = b"".join(word.to_bytes(8, "little") for word in words)
-    q = j * window + permute(index - j * window, min(window, n - j * window), own, ROUNDS)
-    chunks = n // chunk
-    return permute(q // chunk, chunks, key, ROUNDS) * chunk + q % chunk if q // chunk < chunks else q
-
-
 # Frozen as those above: n, chunk, window_chunks, indices.
 WINDOW_VECTORS = [
     (10, 2, 2, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
@@ -200,7 +189,7 @@ def test_window_images_equal_the_strangers_and_come_back(
     indices = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5))
     permutation = WindowPermutation(n, key, chunk, window_chunks)
     images = permutation.forward(np.array(indices))
-    assert images.tolist() == [strangers_window(i, n, key, chunk, window_chunks) for i in indices]
+    assert images.tolist() == [window_permute(i, n, key, chunk, window_chunks) for i in indices]
     assert permutation.inverse(images).tolist() == indices
 
 
