@@ -10,16 +10,22 @@ of this block only; those that it leaves without tokens are padding.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from corpusmill.core.hashing import Int64Array
+from corpusmill.tokenize.cut_kernel import cut, first_pieces
 from corpusmill.tokenize.pieces import Blocks, Packing, Pieces, Segments
+
+_MANY = 256  # sequences at once that are worth an index of all
 
 
 class ConcatenatePacking(Packing):
     """See the module. Holds 16 bytes a piece, 24 where documents are excluded.
 
-    `segments` costs O(segments asked for * log pieces).
+    `segments` costs O(segments asked for * log pieces), or, of many sequences, O(segments) and once a pass over the
+    pieces and 1 byte a sequence.
 
     Args:
         pieces: what is packed; an int64 array is the lengths of whole documents.
@@ -76,34 +82,18 @@ class ConcatenatePacking(Packing):
 
     def segments(self, sequences: Int64Array) -> Segments:
         """What the sequences (int64 (R,), each in [0, num_sequences), in any order) are made of."""
-        length = self.sequence_length
-        block = np.searchsorted(self._block_sequence, sequences, side="right") - 1
-        end = self._block_token[block + 1]
-        start = self._block_token[block] + (sequences - self._block_sequence[block]) * length
-        start = np.where(start < end - 1, start, end)  # a single token was the last label of the sequence before
-        stop = np.minimum(start + length + 1, end)
-        first = np.searchsorted(self._ends, start, side="right")
-        last = np.where(stop > start, np.searchsorted(self._ends, stop - 1, side="right"), first - 1)
-        padding = length + 1 - (stop - start)
-        counts = last - first + 1 + (padding > 0)
-
-        row = np.repeat(np.arange(len(sequences)), counts)
-        place = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        is_pad = place > last[row]
-        place[is_pad] = 0
-        if not len(self._ends):  # all are excluded
-            return self._pieces.segments(row, np.full(len(row), -1), np.zeros(len(row), np.int64), padding[row])
-        piece_end = self._ends[place]
-        piece_start = piece_end - self._lengths[place]
-        low = np.maximum(piece_start, start[row])
-        high = np.minimum(piece_end, stop[row])
-        number = place if self._number is None else self._number[place]
-        return self._pieces.segments(
-            row,
-            np.where(is_pad, -1, number),
-            np.where(is_pad, 0, low - piece_start),
-            np.where(is_pad, padding[row], high - low),
+        many = len(sequences) > _MANY
+        firsts = self._firsts if many else np.empty(0, np.int64)
+        wanted = np.ascontiguousarray(sequences, dtype=np.int64)
+        row, place, offset, num_tokens = cut(
+            wanted, self._ends, self._block_token, self._block_sequence, self.sequence_length, firsts
         )
+        number = place if self._number is None or not len(self._number) else self._number[place]
+        return self._pieces.segments(row, np.where(place < 0, -1, number), offset, num_tokens)
+
+    @cached_property
+    def _firsts(self) -> Int64Array:
+        return first_pieces(self._ends, self._block_token, self._block_sequence, self.sequence_length)
 
     def sequences_of(self, document: int) -> Int64Array:
         """The sequences that hold a token of `document`, ascending; none when it is excluded or never read."""

@@ -77,3 +77,17 @@ def test_a_block_of_one_token_has_no_sequence(lengths: list[int]) -> None:
     assert packing.num_sequences == sum(-(-(n - 1) // 4) for n in lengths)
     assert not len(packing.sequences_of(lengths.index(1)))
     assert packing.segments(np.arange(packing.num_sequences)).num_tokens.sum() == 5 * packing.num_sequences
+
+
+def test_many_sequences_at_once_are_what_they_are_one_by_one() -> None:
+    chance = np.random.default_rng(5)
+    lengths = chance.integers(1, 90, 1500)
+    for excluded in (np.empty(0, np.int64), np.sort(chance.choice(1500, 200, replace=False))):
+        packing = ConcatenatePacking(lengths, 16, 50, excluded)
+        sequences = chance.permutation(packing.num_sequences)
+        assert len(sequences) > 1000
+        whole = packing.segments(sequences)
+        single = [packing.segments(sequences[i : i + 1]) for i in range(len(sequences))]
+        parts = Segments.concatenate([s._replace(row=s.row + i) for i, s in enumerate(single)])
+        for one, other in zip(whole, parts, strict=True):
+            assert np.array_equal(one, other)
