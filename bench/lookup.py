@@ -4,9 +4,9 @@
 
 Makes documents.parquet of so many made-up documents, with URLs and doc_ids of the length of real ones and domains of
 very different sizes, then the index. Cold: the page cache of the index is emptied (posix_fadvise) before every look-up,
-and the index opened anew. Printed are times of 60 cold and 1,000 warm look-ups of random documents, and beside them that
-of a filter over documents.parquet; also what does not depend on other work of the machine: the CPU's part of a look-up,
-and how many pages it waited for (major faults).
+and the index opened anew. Printed are times of 60 cold and 1,000 warm look-ups of random documents, and beside them
+that of a filter over documents.parquet; also what does not depend on other work of the machine: the CPU's part of a
+look-up, and how many pages it waited for (major faults).
 """
 
 from __future__ import annotations
