@@ -1,6 +1,6 @@
 """The shuffle of an order: statistics on large samples, and indices per second on one core.
 
-    python bench/permutation.py [--keys 4] [--sample 4194304]
+    python bench/permutation.py [--keys 4] [--sample 4194304] [--sizes 1048575 268423111 400000000]
 
 Residues: chi-square of the images of consecutive indices, of 131,072 modulo 2..1024 and of all modulo powers of two.
 Serial: correlation of images, and of their differences modulo n, at lags 1..16 and at powers of two. Printed is the
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,12 +60,12 @@ SHUFFLES: dict[str, tuple[Callable[[int, int], Shuffle], bool]] = {
 }
 
 
-def statistics(keys: int, sample: int) -> bool:
-    limit = threshold(keys * len(SIZES) * (len(MODULI) + len(BINARY) + 2 * (len(LAGS) + len(POWERS))))
+def statistics(keys: int, sample: int, sizes: Sequence[int]) -> bool:
+    limit = threshold(keys * len(sizes) * (len(MODULI) + len(BINARY) + 2 * (len(LAGS) + len(POWERS))))
     rows = []
     right = True
     for name, (make, must_pass) in SHUFFLES.items():
-        for n in SIZES:
+        for n in sizes:
             residues = serial = 0.0
             distinct = 1024.0
             for seed in range(keys if n < 1 << 28 or make is not of_numpy else 1):
@@ -118,8 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=4)
     parser.add_argument("--sample", type=int, default=1 << 22)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     options = parser.parse_args()
-    right = statistics(options.keys, options.sample)
+    right = statistics(options.keys, options.sample, options.sizes)
     speed()
     sys.exit(0 if right else 1)
 
