@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -33,9 +33,8 @@ from corpusmill.tokenize.store import check_size
 
 Kind = Literal["doc_id", "url", "domain", "content_hash"]
 KINDS: Final[tuple[Kind, ...]] = ("doc_id", "url", "domain", "content_hash")
-NAMES_ROWS: Final = 4096
-_CHUNK_ROWS = 16 * NAMES_ROWS  # read and hashed at once
-_NAMED: Final[tuple[Kind, ...]] = ("doc_id", "url")
+NAMES_ROWS: Final = 1024
+_CHUNK_ROWS = 64 * NAMES_ROWS  # read and hashed at once
 _REMEDY = "build it: corpusmill.tokenize.lookup.build(tokens_folder)"
 
 _NAMES = pa.schema([TOKEN_DOCUMENT.field(kind) for kind in KINDS])
@@ -117,9 +116,7 @@ class Lookup:
         path = storage.join(folder, "names.arrow")
         check_size(path, manifest.names_bytes)
         file = pa.memory_map(str(storage.local_path(path)), "r")
-        # Batches are read whole; to read of them what is asked for, there is one reader for every set of columns.
-        sets: list[tuple[Kind, ...]] = [_NAMED, *((kind,) for kind in KINDS)]
-        self._readers = {columns: _reader(file, columns) for columns in sets}
+        self._names = pa.ipc.open_file(file)
 
     @classmethod
     def open(cls, tokens_folder: str) -> Lookup:
@@ -153,8 +150,8 @@ class Lookup:
         data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
         candidates = self._pairs[kind].find(hash64(data))
         parts = [np.empty(0, np.int64)]
-        for rows, places in self._take(candidates, (kind,)):
-            same = pc.equal(rows.column(0).cast(pa.binary()), pa.scalar(data, pa.binary()))
+        for (values,), places in self._take(candidates, (kind,)):
+            same = pc.equal(values.cast(pa.binary()), pa.scalar(data, pa.binary()))
             parts.append(candidates[places][same.to_numpy(zero_copy_only=False)])
         return np.concatenate(parts)
 
@@ -169,26 +166,22 @@ class Lookup:
                 remedy=f"name ordinals of 0..{len(self) - 1}",
             )
         found: list[tuple[str, str]] = [("", "")] * len(asked)
-        for rows, places in self._take(asked, _NAMED):
-            pairs = zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True)
+        for columns, places in self._take(asked, ("doc_id", "url")):
+            pairs = zip(*(values.to_pylist() for values in columns), strict=True)
             for place, pair in zip(places.tolist(), pairs, strict=True):
                 found[place] = pair
         return found
 
-    def _take(self, ordinals: Int64Array, columns: tuple[Kind, ...]) -> Iterator[tuple[pa.RecordBatch, Int64Array]]:
-        """Rows of ordinals batch by batch, and where each of them stands in `ordinals`."""
-        reader = self._readers[columns]
+    def _take(self, ordinals: Int64Array, columns: tuple[Kind, ...]) -> Iterator[tuple[list[pa.Array], Int64Array]]:
+        """Columns of the rows of ordinals, batch by batch, and where each row stands in `ordinals`."""
         batch, row = np.divmod(ordinals, self._manifest.names_rows)
         order = np.argsort(batch, kind="stable")
         numbers, firsts = np.unique(batch[order], return_index=True)
-        for number, places in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=len(numbers) > 0):
-            yield reader.get_batch(number).take(pa.array(row[places])), places
-
-
-def _reader(file: pa.MemoryMappedFile, columns: Sequence[str]) -> Any:
-    """A reader of these columns of names.arrow."""
-    fields = [_NAMES.get_field_index(name) for name in columns]
-    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
+        for number, first, stop in zip(numbers, firsts, [*firsts[1:], len(order)], strict=False):
+            places = order[first:stop]
+            rows = pa.array(row[places])
+            table = self._names.get_batch(int(number))  # maps the batch, reads nothing
+            yield [table.column(_NAMES.get_field_index(name)).take(rows) for name in columns], places
 
 
 def _chunks(documents_path: str) -> Iterator[pa.Table]:

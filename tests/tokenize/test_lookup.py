@@ -100,7 +100,7 @@ def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Row groups, and what is read at once, change no byte: batches of names are whole wherever a chunk ends."""
     rows = random_rows(10_000)
     build(write_tokens(tmp_path / "a", rows, 16_384))
-    monkeypatch.setattr(lookup, "_CHUNK_ROWS", lookup.NAMES_ROWS)
+    monkeypatch.setattr(lookup, "_CHUNK_ROWS", 3 * lookup.NAMES_ROWS)
     # Other row groups are another documents.parquet; all but index.json, which holds its hash, is the same.
     build(write_tokens(tmp_path / "b", rows, 333))
     files = sorted(p.name for p in (tmp_path / "a/index").iterdir())
