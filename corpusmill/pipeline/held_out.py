@@ -243,6 +243,34 @@ def copy_rule(stage: str) -> str:
     return f"copy_{stage}"
 
 
+@dataclass(frozen=True)
+class SplitFate:
+    """What the split says of a document.
+
+    chosen: whether its doc_id is held out. part: `training`, `held_out` or `copy`; None where it was not kept.
+    copies: STANDS rows that make it a copy.
+    """
+
+    chosen: bool
+    part: str | None
+    copies: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The key `held_out` of `explain --json`."""
+        names = ("copy_of", "via", "stage", "similarity")
+        copies = [{name: row[name] for name in names} for row in self.copies]
+        return {"chosen": self.chosen, "part": self.part, "copies": copies}
+
+
+def fate_of(run: str, config: HeldOutConfig, doc_id: str, *, kept: bool) -> SplitFate:
+    """What the split, which is up to date, says of a document."""
+    chosen = config.is_chosen(doc_id)
+    if chosen or not kept:
+        return SplitFate(chosen, NAME if kept else None, [])
+    copies = read_copies(run, [doc_id]).to_pylist()
+    return SplitFate(chosen, "copy" if copies else "training", copies)
+
+
 def facts(counts: Counts, gone: dict[str, Gone]) -> dict[str, Any]:
     """What is reported of the whole split: documents and characters of its parts, and the chosen that were not kept."""
     copies = {rule.removeprefix("copy_"): t.model_dump() for rule, t in counts.removed.items() if rule != NAME}

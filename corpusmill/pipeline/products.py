@@ -15,14 +15,7 @@ import pyarrow as pa
 
 from corpusmill.core import artifacts, documents, storage
 from corpusmill.core.artifacts import Counts, FileEntry, ShardManifest, StageFolder, Tally
-from corpusmill.core.errors import (
-    ConfigError,
-    CorpusmillError,
-    DataError,
-    InfrastructureError,
-    InternalError,
-    UserError,
-)
+from corpusmill.core.errors import ConfigError, InternalError
 from corpusmill.pipeline import held_out, sources
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.engine import Engine
@@ -42,10 +35,10 @@ from corpusmill.pipeline.token_tasks import (
     encode_training,
     write_clusters,
 )
+from corpusmill.pipeline.training import train_run
 from corpusmill.tokenize.order import build_order
 from corpusmill.tokenize.shards import SHARD_DOCUMENT, TokenShard, merge_documents, shard_documents_path, shard_path
 from corpusmill.tokenize.tokenizer import Tokenizer, train_tokenizer
-from corpusmill.training_hook.config import TrainConfig
 
 _VERSION = 1  # raised when the same documents and settings would give another tokenizer or another order
 _TOKENS_VERSION = 2  # or other tokens
@@ -430,31 +423,3 @@ def _token_shards(manifests: Sequence[ShardManifest], part: str) -> tuple[TokenS
 
 def _files_of(folder: str, shards: Sequence[TokenShard]) -> list[str]:
     return [path(folder, shard.name) for shard in shards for path in (shard_path, shard_documents_path)]
-
-
-# What the trainer's exit codes mean to those who called it.
-_TRAINER_ERRORS: dict[int, tuple[type[CorpusmillError], str]] = {
-    1: (DataError, "the data do not match their hashes, or the loss is not finite"),
-    2: (UserError, "the training configuration or checkpoint does not fit this order"),
-    3: (InfrastructureError, "training was stopped before its last step"),
-}
-
-
-def train_run(run: str, config: TrainConfig, nproc: int, *, resume: bool) -> None:
-    """Trains on the order of `run` in `nproc` processes; returns when the last step is done.
-
-    Imports torch only now: everything else runs without it.
-    Raises DataError, UserError, InfrastructureError or InternalError by the trainer's exit code.
-    """
-    try:
-        from corpusmill.training_hook.launch import launch
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "training needs a package that is not installed", value=error.name, remedy="pip install 'corpusmill[train]'"
-        ) from error
-    code = launch(run, config, nproc, resume)
-    if code != 0:
-        kind, what = _TRAINER_ERRORS.get(code, (InternalError, f"the trainer left with code {code}"))
-        raise kind(
-            what, where=run, remedy=f"see the lines above; corpusmill train {run} --nproc {nproc} --resume goes on"
-        )
