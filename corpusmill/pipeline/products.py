@@ -264,12 +264,13 @@ class Products:
         for out in held_out.folders(self._run).values():
             storage.remove(storage.join(out, "manifest.json"))  # no evaluation reads what is half made
         held_out.write_copies(self._chain, config, engine)
-        write_clusters(self._chain, engine)
         jobs = [
             HeldOutJob(self._chain, shard, self._model, self._recipe.sources.by, config)
             for shard in self._chain.shards
             if shard.name in missing
         ]
+        if jobs:
+            write_clusters(self._chain, engine)
         for job, made in engine.map(held_out.NAME, encode_held_out, jobs, lambda job: job.shard.name):
             facts = {part: [s.model_dump(mode="json") for s in shards] for part, shards in made.parts.items()}
             paths = [p for part, root in held_out.folders(self._run).items() for p in _files_of(root, made.parts[part])]
@@ -299,12 +300,13 @@ class Products:
             storage.remove_folder(StageFolder(self._run, held_out.NAME).root)
         wanted = set(missing)
         self._make_extra([file for name, file in self._extra.items() if name in wanted], expected, engine)
-        write_clusters(self._chain, engine)
         jobs = [
             EncodeJob(self._chain, shard, self._model, self._recipe.sources.by, config)
             for shard in self._chain.shards
             if shard.name in wanted
         ]
+        if jobs:
+            write_clusters(self._chain, engine)
         for job, made in engine.map("tokens", encode_training, jobs, lambda job: job.shard.name):
             self._refuse_clash(made)
             self._commit_tokens(job.shard.name, expected, self._training_counts(job.shard.name), made)
