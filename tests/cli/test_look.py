@@ -16,7 +16,7 @@ STAGES = DOCUMENT_STAGES + CORPUS_STEPS
 
 def test_status_has_the_documented_shape(mill: Mill, finished_run: Path) -> None:
     body = mill("status", finished_run, "--json").json
-    assert set(body) == {"run", "recipe", "state", "stages", "warnings"}
+    assert set(body) == {"run", "recipe", "state", "stages", "held_out", "warnings"}
     assert (body["recipe"], body["state"]) == ("quickstart", "done")
     assert [s["name"] for s in body["stages"]] == STAGES + PRODUCTS
     for stage in body["stages"]:
