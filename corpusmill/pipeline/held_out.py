@@ -134,18 +134,10 @@ def derive(
 
 
 def fingerprint(chain: Chain, config: HeldOutConfig) -> str:
-    """Of the split: of the last step, whose fingerprint holds all before it, and the settings."""
+    """Of the split: of the settings and the last step, whose own fingerprint is of all inputs where copies may be."""
     return artifacts.fingerprint(
-        product=NAME,
-        version=VERSION,
-        steps=chain.steps[-1].fingerprint,
-        inputs=_inputs(chain),
-        config=config.model_dump(),
+        product=NAME, version=VERSION, steps=chain.steps[-1].fingerprint, config=config.model_dump()
     )
-
-
-def _inputs(chain: Chain) -> list[list[str]]:
-    return [[shard.name, shard.identity] for shard in chain.shards]
 
 
 def write_copies(chain: Chain, config: HeldOutConfig, engine: Engine) -> None:

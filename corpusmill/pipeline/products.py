@@ -227,12 +227,19 @@ class Products:
         """Makes the product `name` (tokenizer, held_out, tokens or order) where it is not up to date."""
         folder = StageFolder(self._run, name)
         expected = self._fingerprints(name)
+        for shard in self._made(folder) - set(expected):  # of sources and inputs that are gone
+            self._forget(folder, shard)
         missing = [s for s, f in expected.items() if force or folder.committed(s, f) is None]
         if missing:
             for shard in missing:  # while files of two fingerprints may lie side by side, the shard does not exist
                 self._forget(folder, shard)
             getattr(self, f"_make_{name}")(missing, expected, engine, events)
         folder.finish(artifacts.fingerprint(all=expected), {}, list(expected))
+
+    def _made(self, folder: StageFolder) -> set[str]:
+        """Names of the shards of a product that have a manifest."""
+        paths = storage.list_files(storage.join(folder.root, "shards"), ".json")
+        return {storage.file_name(path).removesuffix(".json") for path in paths}
 
     def _forget(self, folder: StageFolder, shard: str) -> None:
         """Deletes a shard; its files first, as under another recipe their names may be others."""

@@ -204,6 +204,5 @@ def _cluster_files(chain: Chain) -> Sequence[str]:
 
 
 def _clusters_fingerprint(chain: Chain) -> str:
-    index = chain.index(MinHash.name)
-    shards = [[shard.name, shard.identity] for shard in chain.shards]
-    return artifacts.fingerprint(clusters=chain.steps[index].fingerprint, shards=shards)
+    """Of the removals: that of the step is of all inputs."""
+    return artifacts.fingerprint(clusters=chain.steps[chain.index(MinHash.name)].fingerprint)

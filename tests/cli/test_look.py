@@ -77,7 +77,7 @@ def test_explain_a_page_that_each_stage_removed(mill: Mill, finished_run: Path) 
         if not removed:
             continue
         body = mill("explain", finished_run, removed[0]["doc_id"], "--json").json
-        assert set(body) == {"doc_id", "url", "stages", "steps", "scores", "copies"}
+        assert set(body) == {"doc_id", "url", "stages", "steps", "scores", "copies", "held_out"}
         assert body["url"] == removed[0]["url"]
         last = body["stages"][-1]
         assert {"stage", "outcome", "rule", "value", "threshold", "twin"} <= set(last)

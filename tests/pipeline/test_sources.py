@@ -191,3 +191,19 @@ def test_sources_of_recipes_are_checked(model: str) -> None:
         setting(model, {"crawl": ["x"]})
     with pytest.raises(ConfigError, match=r"unknown recipe key `sources\.extras`"):
         setting(model, {}, sources={"extras": {}})
+
+
+def test_files_of_a_source_that_is_gone_go_without_an_order_too(tmp_path: Path, model: str) -> None:
+    extra = corpora(tmp_path)
+    run = removal_runs.make(tmp_path / "run", 3)
+    for left in (extra, {"code": extra["code"]}):
+        recipe = removal_runs.recipe(model, sources={"extra": left})
+        removal_runs.produce(run, recipe, sources.find(recipe.sources, run.chain.shards))
+        named = {path.name.partition(".")[0] for path in (tmp_path / "run/tokens").glob("*.bin")}
+        assert named == {"f0", "f1", "f2", *left}
+
+
+def test_a_crawl_that_cannot_name_a_source_is_told(tmp_path: Path, model: str) -> None:
+    run = removal_runs.make(tmp_path, 1)  # whose documents have no crawl
+    with pytest.raises(InputError, match="cannot name a source"):
+        produce(run, setting(model, {}, sources={"by": "crawl"}, crawl="x"))
