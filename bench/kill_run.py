@@ -34,12 +34,18 @@ RESULTS = (
     "tokenizer",
     "tokens",
     "tokens/documents",
+    "held_out",
+    "held_out/documents",
+    "held_out/copies",
+    "held_out/copies/documents",
     "order",
 )
 _TASK_NAMES = (
     "ray::run_document_job",
     "ray::run_corpus_job",
-    "ray::_encode",
+    "ray::encode_training",
+    "ray::encode_held_out",
+    "ray::encode_extra",
     "ray::_make_tokenizer",
     "ray::_make_order",
 )

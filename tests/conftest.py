@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def shared_crawl() -> Path:
 def lid_model() -> Path:
     """The language model, fetched once into the user's folder of models."""
     return Path(models.fetch("lid.176"))
+
+
+@pytest.fixture(scope="session")
+def split_run(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
+    """The finished run with a tenth held out, two workers. Shared: tests only read it."""
+    import sample_runs
+
+    run = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("split") / "run", symlinks=True))
+    sample_runs.split(run, 2)
+    return run
 
 
 @pytest.fixture(scope="session")

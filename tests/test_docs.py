@@ -21,7 +21,9 @@ from corpusmill.core.artifacts import KINDS
 from corpusmill.pipeline.recipe import ErrorBudget, Recipe, TokenizerSection, config_class
 from corpusmill.pipeline.registry import ORDER_OF_STAGES
 from corpusmill.stages import quality, repetition
-from corpusmill.tokenize.order_config import OrderConfig
+from corpusmill.tokenize.held_out import HeldOutConfig
+from corpusmill.tokenize.order_config import OrderConfig, PhaseConfig
+from corpusmill.tokenize.sources import SourcesConfig
 from corpusmill.training_hook.config import PRESETS, GuardConfig, ModelConfig, OptimizerConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +36,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "error_budget": ErrorBudget,
     **{f"stages.{name}": config_class(name) for name in ORDER_OF_STAGES},
     "tokenizer": TokenizerSection,
+    "held_out": HeldOutConfig,
+    "sources": SourcesConfig,
     "order": OrderConfig,
+    "order.phases": PhaseConfig,
     "train": TrainConfig,
     "train.model": ModelConfig,
     "train.optimizer": OptimizerConfig,

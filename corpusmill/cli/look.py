@@ -11,10 +11,12 @@ from corpusmill.cli.output import print_fields, print_json, print_table
 from corpusmill.core import storage
 from corpusmill.core.errors import VerificationFailed
 from corpusmill.pipeline import explain as lives
-from corpusmill.pipeline import tables
+from corpusmill.pipeline import held_out, tables
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.copies import Copies
 from corpusmill.pipeline.copies import copies as find_copies
+from corpusmill.pipeline.products import Products
+from corpusmill.pipeline.recipe import Recipe
 from corpusmill.pipeline.status import open_run, status
 from corpusmill.pipeline.verify import verify_run
 from corpusmill.tokenize.verify import Mode
@@ -77,8 +79,18 @@ def print_status(run: str) -> None:
     for stage in state.stages:
         for what, numbers_found in stage.reported.items():
             print(f"\n{stage.name}: {what}, pass by pass: {', '.join(f'{n:,}' for n in numbers_found)}")
+    if state.held_out is not None:
+        print()
+        print_table(["split", "documents", "characters"], _split_rows(state.held_out), ["documents", "characters"])
     for alarm in state.warnings:
         print(f"\nwarning: {alarm.message}")
+
+
+def _split_rows(facts: dict[str, Any]) -> list[list[Any]]:
+    """Documents and characters of the parts of the held-out split."""
+    parts = {"trained on": facts["training"], "held out": facts["held_out"]}
+    parts |= {f"copies of these, by {step}": tally for step, tally in facts["copies"].items()}
+    return [[part, tally["documents"], tally["characters"]] for part, tally in parts.items()]
 
 
 def _largest(tallies: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -144,6 +156,7 @@ def explain(
     """
     resolved, chain = open_run(run)
     found = [lives.explain(chain, doc_id) for doc_id in lives.find(chain, document)]
+    splits = {life.doc_id: _split_fate(resolved, chain, life) for life in found}
     gone = {life.doc_id: find_copies(chain, life.doc_id, copies) if copies else None for life in found}
     steps = {life.doc_id: _steps(run, life) if resolved.order is not None else None for life in found}
     if as_json:
@@ -154,6 +167,7 @@ def explain(
                 "stages": [fate.to_json() for fate in life.fates],
                 "steps": steps[life.doc_id] or [],
                 "scores": life.scores_json(),
+                "held_out": None if (split := splits[life.doc_id]) is None else split.to_json(),
                 "copies": None if (copied := gone[life.doc_id]) is None else copied.to_json(),
             }
             for life in found
@@ -170,10 +184,37 @@ def explain(
         _print_copies(gone[life.doc_id])
         if scores:
             _print_scores(life)
+        _print_split(splits[life.doc_id])
         print(_steps_sentence(life, steps[life.doc_id]))
         if life.text:
             print("\n  " + life.text[:300].replace("\n", "\n  "))
         print()
+
+
+def _split_fate(resolved: Recipe, chain: Chain, life: lives.Life) -> held_out.SplitFate | None:
+    """None where nothing is held out or the split is not up to date."""
+    if resolved.held_out is None or Products(resolved, chain).split_facts() is None:
+        return None
+    return held_out.fate_of(chain.run, resolved.held_out, life.doc_id, kept=life.survived)
+
+
+_COPIES_SHOWN = 5
+
+
+def _print_split(fate: held_out.SplitFate | None) -> None:
+    """Whether it is held out, or of which held-out documents it is a copy."""
+    if fate is None or fate.part == "training":
+        return
+    if fate.part is None and fate.chosen:
+        print("\nchosen to be held out, but not kept")
+    elif fate.part == held_out.NAME:
+        print("\nheld out")
+    for copy in fate.copies[:_COPIES_SHOWN]:
+        similarity = "" if copy["similarity"] is None else f" {copy['similarity']:.2f}"
+        via = "" if copy["via"] == copy["copy_of"] else f", by way of {copy['via']}"
+        print(f"\nkept out of training: copy of {copy['copy_of']} ({copy['stage']}{similarity}{via})")
+    if len(fate.copies) > _COPIES_SHOWN:
+        print(f"and of {len(fate.copies) - _COPIES_SHOWN} others that are held out")
 
 
 def _of_history(chain: Chain, fate: lives.Fate) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from corpusmill.core.errors import ConfigError
-from corpusmill.pipeline.products import train_run
 from corpusmill.pipeline.status import open_run
+from corpusmill.pipeline.training import train_run
 from corpusmill.training_hook.config import TrainConfig
 
 

@@ -8,12 +8,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from corpusmill.core import storage
 from corpusmill.core.artifacts import Tally
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.products import Products
 from corpusmill.pipeline.recipe import Recipe
-from corpusmill.tokenize.shards import shard_documents_path
 
 _RATIO_DOCUMENTS: Final = 5_000  # so many documents tell how many characters a token has
 
@@ -36,12 +34,12 @@ class TokenCounts:
 
     def __init__(self, recipe: Recipe, chain: Chain) -> None:
         self._chain = chain
-        done = {name: len(current) == shards for name, shards, current, _ in Products(recipe, chain).states()}
+        self._products = Products(recipe, chain)
+        done = {name: len(current) == shards for name, shards, current, _ in self._products.states()}
         self.ratios: dict[str, float] = self._characters_per_token() if done.get("tokens") else {}
 
     def _table(self, shard: str) -> pa.Table:
-        path = shard_documents_path(storage.join(self._chain.run, "tokens"), shard)
-        return storage.read_parquet(path, ["doc_id", "language", "num_tokens"])
+        return self._products.tokenised(shard).select(["doc_id", "language", "num_tokens"])
 
     def _characters_per_token(self) -> dict[str, float]:
         """From the first documents of the corpus: characters and tokens of each language."""

@@ -65,7 +65,7 @@ def plan_shards(paths: Sequence[str], crawl: str, slice_bytes: int) -> list[Shar
     """The shards of `paths`, sorted by name."""
     shards = []
     for path in paths:
-        identity = _identity(path)
+        identity = identity_of(path)
         stem = _UNSAFE.sub("_", storage.file_name(path))  # with its suffixes: a.warc.gz and a.arc.gz are two files
         for piece in plan_slices(path, crawl, slice_bytes):
             shards.append(Shard(f"{stem}--{piece.index:04d}", f"{identity}:{piece.start}-{piece.end}", piece))
@@ -76,7 +76,7 @@ def plan_shards(paths: Sequence[str], crawl: str, slice_bytes: int) -> list[Shar
     return shards
 
 
-def _identity(path: str) -> str:
+def identity_of(path: str) -> str:
     """Hash of name, size, and the first and last 64 KiB: tells replaced files apart without reading them whole."""
     size = storage.size_bytes(path)
     with storage.open_read(path) as file:

@@ -64,12 +64,13 @@ def _fields(stage: str) -> dict[str, Any]:
 
 
 def _section(recipe: Recipe, name: str) -> dict[str, Any] | None:
-    """The settings of a product that the recipe gives; None if it makes none; of `tokens` there are none."""
-    section = recipe.tokenizer if name == "tokens" else getattr(recipe, name)
+    """The settings of a product that the recipe gives; None if it makes none; of `tokens`: `sources`."""
+    sections = {"tokens": None if recipe.tokenizer is None else recipe.sources}
+    section = sections[name] if name in sections else getattr(recipe, name)
     if section is None:
         return None
     changed: dict[str, Any] = section.model_dump(mode="json", exclude_defaults=True)
-    return {} if name == "tokens" else changed
+    return changed
 
 
 _LEFT, _TOP, _WIDTH, _HEIGHT = 60, 50, 560, 260  # pixels: of the field with the curve

@@ -1,7 +1,7 @@
-"""What is made of the refined corpus: tokenizer, token shards, training order, and a training run on it.
+"""What is made of the refined corpus: tokenizer, held-out split, token shards, training order, and a run of training.
 
 Each is committed like a stage (RUN/stages/<name>/shards/*.json), but its files lie where their readers look for them:
-RUN/tokenizer, RUN/tokens, RUN/order, RUN/train.
+RUN/tokenizer, RUN/held_out, RUN/tokens, RUN/order, RUN/train.
 """
 
 from __future__ import annotations
@@ -11,22 +11,39 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from corpusmill.core import artifacts, storage
+import pyarrow as pa
+
+from corpusmill.core import artifacts, documents, storage
 from corpusmill.core.artifacts import Counts, FileEntry, ShardManifest, StageFolder, Tally
-from corpusmill.core.errors import CorpusmillError, DataError, InfrastructureError, InternalError, UserError
+from corpusmill.core.errors import ConfigError, InternalError
+from corpusmill.pipeline import held_out, sources
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog
 from corpusmill.pipeline.progress import Reporter
 from corpusmill.pipeline.recipe import Recipe, TokenizerSection
+from corpusmill.pipeline.sources import ExtraFile
+from corpusmill.pipeline.token_tasks import (
+    EncodeJob,
+    ExtraJob,
+    HeldOutJob,
+    IdsJob,
+    check_source_ids,
+    drop_clusters,
+    encode_extra,
+    encode_held_out,
+    encode_training,
+    write_clusters,
+)
+from corpusmill.pipeline.training import train_run
 from corpusmill.tokenize.columns import OFFSETS, SALTS
 from corpusmill.tokenize.order import Part, PartResult, begin_order, finish_order, parts_of, write_part
-from corpusmill.tokenize.shards import TokenShard, encode_shard, merge_documents, shard_documents_path, shard_path
+from corpusmill.tokenize.shards import SHARD_DOCUMENT, TokenShard, merge_documents, shard_documents_path, shard_path
 from corpusmill.tokenize.tokenizer import Tokenizer, train_tokenizer
-from corpusmill.training_hook.config import TrainConfig
 
-_VERSION = 2  # raised when the same documents and settings would give other tokens or another order
-_WHOLE = "all"  # shard name of products that are made in one piece
+_VERSION = 2  # raised when the same documents and settings would give another tokenizer or another order
+_TOKENS_VERSION = 2  # or other tokens
+_WHOLE = "all"  # shard name of products that are made in one piece, and of what is made when all shards are there
 
 
 @dataclass(frozen=True)
@@ -37,11 +54,11 @@ class _TokenizerJob:
 
 
 @dataclass(frozen=True)
-class _EncodeJob:
-    file: str
-    shard: str
+class _MergeJob:
+    folder: str
+    shards: tuple[TokenShard, ...]
     model: str
-    out: str
+    salt_key: str
 
 
 @dataclass(frozen=True)
@@ -76,14 +93,15 @@ def _make_tokenizer(job: _TokenizerJob) -> None:
         train_tokenizer(job.files, job.config.training(), job.out)
 
 
-def _encode(job: _EncodeJob) -> TokenShard:
-    return encode_shard(job.file, job.shard, job.model, job.out)
+def _merge(job: _MergeJob) -> None:
+    merge_documents(job.folder, job.shards, job.model, salt_key=job.salt_key)
 
 
 def _plan_order(job: _OrderJob) -> list[Part]:
     assert job.recipe.order is not None
     config = job.recipe.order
-    merge_documents(job.tokens, job.shards, job.model, salt_key=job.recipe.salt_key or config.key)
+    salt_key, extra = job.recipe.salt_key or config.key, tuple(job.recipe.sources.extra)
+    merge_documents(job.tokens, job.shards, job.model, salt_key=salt_key, extra=extra)
     return parts_of(begin_order(job.tokens, job.out, config), config.file_sequences)
 
 
@@ -96,13 +114,24 @@ def _finish_order(job: _FinishJob) -> dict[str, Any]:
 
 
 class Products:
-    """The products of one run under one recipe."""
+    """The products of one run under one recipe.
 
-    def __init__(self, recipe: Recipe, chain: Chain) -> None:
+    extra: files of the extra sources; None: those that the run was started with.
+    """
+
+    def __init__(self, recipe: Recipe, chain: Chain, extra: Sequence[ExtraFile] | None = None) -> None:
         self._recipe = recipe
         self._chain = chain
         self._run = chain.run
         self._model = storage.join(chain.run, "tokenizer", "tokenizer.model")
+        self._tokens = storage.join(chain.run, "tokens")
+        found = sources.load(chain.run) if extra is None else extra
+        self._extra = {file.name: file for file in found if file.source in recipe.sources.extra}
+
+    @property
+    def extra(self) -> list[ExtraFile]:
+        """The files of the extra sources."""
+        return list(self._extra.values())
 
     @cached_property
     def _tokenizer_fingerprint(self) -> str:
@@ -114,40 +143,77 @@ class Products:
         config = None if given else section.model_dump(mode="json")
         return artifacts.fingerprint(product="tokenizer", version=_VERSION, given=given, config=config, corpus=corpus)
 
+    @cached_property
+    def _split_fingerprint(self) -> str | None:
+        config = self._recipe.held_out
+        return None if config is None else held_out.fingerprint(self._chain, config)
+
     def _fingerprints(self, name: str) -> dict[str, str]:
         """Expected fingerprint of every shard of the product `name`."""
-        if name == "tokenizer":
-            return {_WHOLE: self._tokenizer_fingerprint}
+        return {
+            "tokenizer": self._whole_fingerprint,
+            held_out.NAME: self._held_out_fingerprints,
+            "tokens": self._tokens_fingerprints,
+            "order": self._order_fingerprint,
+        }[name]()
+
+    def _whole_fingerprint(self) -> dict[str, str]:
+        return {_WHOLE: self._tokenizer_fingerprint}
+
+    def _shard_fingerprints(self, product: str) -> dict[str, str]:
+        """Of the shards of the refined corpus, as they become token shards."""
         last = len(self._chain.steps) - 1
-        tokens = {
+        return {
             s.name: artifacts.fingerprint(
-                product="tokens",
-                version=_VERSION,
+                product=product,
+                version=_TOKENS_VERSION,
                 tokenizer=self._tokenizer_fingerprint,
                 shard=self._chain.fingerprint(last, s),
+                by=self._recipe.sources.by,
+                split=self._split_fingerprint,
             )
             for s in self._chain.shards
         }
-        if name == "tokens":
-            return tokens
+
+    def _tokens_fingerprints(self) -> dict[str, str]:
+        extra = {
+            name: artifacts.fingerprint(
+                product="tokens",
+                version=_TOKENS_VERSION,
+                tokenizer=self._tokenizer_fingerprint,
+                source=file.source,
+                identity=file.identity,
+            )
+            for name, file in self._extra.items()
+        }
+        return {**self._shard_fingerprints("tokens"), **extra}
+
+    def _held_out_fingerprints(self) -> dict[str, str]:
+        shards = self._shard_fingerprints(held_out.NAME)
+        whole = artifacts.fingerprint(product=held_out.NAME, shards=shards, salt_key=self._held_out_salt_key())
+        return {**shards, _WHOLE: whole}
+
+    def _held_out_salt_key(self) -> str:
+        assert self._recipe.held_out is not None
+        order = self._recipe.order
+        return self._recipe.salt_key or (self._recipe.held_out.key if order is None else order.key)
+
+    def _order_fingerprint(self) -> dict[str, str]:
         assert self._recipe.order is not None
         order = artifacts.fingerprint(
             product="order",
             version=_VERSION,
-            tokens=tokens,
+            tokens=self._tokens_fingerprints(),
+            extra=list(self._recipe.sources.extra),
             config=self._recipe.order.model_dump(mode="json"),
             salt_key=self._recipe.salt_key,
         )
         return {_WHOLE: order}
 
-    def _names(self) -> list[str]:
-        names = ["tokenizer", "tokens"] if self._recipe.tokenizer is not None else []
-        return [*names, "order"] if self._recipe.order is not None else names
-
     def states(self) -> list[tuple[str, int, list[ShardManifest], bool]]:
         """(name, shards, manifests that are up to date, whether anything was ever made) of every product."""
         states = []
-        for name in self._names():
+        for name in product_names(self._recipe):
             folder = StageFolder(self._run, name)
             expected = self._fingerprints(name)
             current = [m for s, f in expected.items() if (m := folder.committed(s, f)) is not None]
@@ -155,16 +221,56 @@ class Products:
             states.append((name, len(expected), current, made))
         return states
 
+    def committed(self, name: str) -> list[ShardManifest] | None:
+        """The manifests of the product `name` if all are up to date."""
+        folder = StageFolder(self._run, name)
+        found = [folder.committed(s, f) for s, f in self._fingerprints(name).items()]
+        return [m for m in found if m is not None] if None not in found else None
+
+    def tokenised(self, shard: str) -> pa.Table:
+        """SHARD_DOCUMENT rows of all documents of a shard of the refined corpus, those held out too."""
+        roots = [("tokens", "token_shards", self._tokens)]
+        if self._recipe.held_out is not None:
+            roots += [(held_out.NAME, part, root) for part, root in held_out.folders(self._run).items()]
+        tables = []
+        for product, part, root in roots:
+            manifest = StageFolder(self._run, product).manifest(shard)
+            made = () if manifest is None else _token_shards([manifest], part)
+            tables += [storage.read_parquet(shard_documents_path(root, each.name)) for each in made]
+        return documents.concat(tables, SHARD_DOCUMENT)
+
+    def split_facts(self) -> dict[str, Any] | None:
+        """What is reported of the held-out split; None where there is none that is up to date."""
+        if self._recipe.held_out is None:
+            return None
+        whole = StageFolder(self._run, held_out.NAME).committed(_WHOLE, self._held_out_fingerprints()[_WHOLE])
+        return None if whole is None else dict(whole.facts)
+
     def make(self, name: str, engine: Engine, events: EventLog, *, force: bool = False) -> None:
-        """Makes the product `name` (tokenizer, tokens or order) where it is not up to date."""
+        """Makes the product `name` (tokenizer, held_out, tokens or order) where it is not up to date."""
         folder = StageFolder(self._run, name)
         expected = self._fingerprints(name)
+        for shard in self._made(folder) - set(expected):  # of sources and inputs that are gone
+            self._forget(folder, shard)
         missing = [s for s, f in expected.items() if force or folder.committed(s, f) is None]
         if missing:
             for shard in missing:  # while files of two fingerprints may lie side by side, the shard does not exist
-                storage.remove(folder.manifest_path(shard))
+                self._forget(folder, shard)
             getattr(self, f"_make_{name}")(missing, expected, engine, events)
         folder.finish(artifacts.fingerprint(all=expected), {}, list(expected))
+
+    def _made(self, folder: StageFolder) -> set[str]:
+        """Names of the shards of a product that have a manifest."""
+        paths = storage.list_files(storage.join(folder.root, "shards"), ".json")
+        return {storage.file_name(path).removesuffix(".json") for path in paths}
+
+    def _forget(self, folder: StageFolder, shard: str) -> None:
+        """Deletes a shard; its files first, as under another recipe their names may be others."""
+        manifest = folder.manifest(shard)
+        if manifest is not None and folder.name in (held_out.NAME, "tokens"):
+            for entry in manifest.files.values():
+                storage.remove(storage.join(folder.root, entry.path))
+        storage.remove(folder.manifest_path(shard))
 
     def _documents(self) -> dict[str, str]:
         """Files of the refined corpus by shard."""
@@ -180,36 +286,121 @@ class Products:
             self._commit("tokenizer", _WHOLE, expected, [self._model], self._corpus_counts())
             events.write("task", stage="tokenizer", task=_WHOLE, seconds=0.0)
 
+    def _make_held_out(
+        self, missing: Sequence[str], expected: Mapping[str, str], engine: Engine, events: EventLog
+    ) -> None:
+        config = self._recipe.held_out
+        assert config is not None
+        for out in held_out.folders(self._run).values():
+            storage.remove(storage.join(out, "manifest.json"))  # no evaluation reads what is half made
+        held_out.write_copies(self._chain, config, engine)
+        jobs = [
+            HeldOutJob(self._chain, shard, self._model, self._recipe.sources.by, config)
+            for shard in self._chain.shards
+            if shard.name in missing
+        ]
+        if jobs:
+            write_clusters(self._chain, engine)
+        for job, made in engine.map(held_out.NAME, encode_held_out, jobs, lambda job: job.shard.name):
+            facts = {part: [s.model_dump(mode="json") for s in shards] for part, shards in made.parts.items()}
+            paths = [p for part, root in held_out.folders(self._run).items() for p in _files_of(root, made.parts[part])]
+            self._commit(held_out.NAME, job.shard.name, expected, paths, made.counts, facts)
+        self._merge_held_out(expected, engine)
+
+    def _merge_held_out(self, expected: Mapping[str, str], engine: Engine) -> None:
+        folder = StageFolder(self._run, held_out.NAME)
+        manifests = [m for s in self._chain.shards if (m := folder.manifest(s.name)) is not None]
+        roots = held_out.folders(self._run)
+        jobs = [_MergeJob(roots[p], _token_shards(manifests, p), self._model, self._held_out_salt_key()) for p in roots]
+        for _ in engine.map(f"{held_out.NAME}: documents", _merge, jobs, lambda job: job.folder):
+            pass
+        names = ("documents.parquet", "tokenizer.model", "manifest.json")
+        paths = [storage.join(root, name) for root in roots.values() for name in names]
+        total = sum((m.counts for m in manifests), Counts())
+        facts = held_out.facts(total, held_out.read_gone(self._run))
+        # The shards have the counts: those of what is made of all of them would double them.
+        self._commit(held_out.NAME, _WHOLE, expected, [*paths, held_out.copies_path(self._run)], Counts(), facts)
+
     def _make_tokens(
         self, missing: Sequence[str], expected: Mapping[str, str], engine: Engine, events: EventLog
     ) -> None:
-        files = self._documents()
-        out = storage.join(self._run, "tokens")
-        jobs = [_EncodeJob(files[shard], shard, self._model, out) for shard in missing]
-        counts = {s.name: self._kept_counts(s.name) for s in self._chain.shards}
-        for job, made in engine.map("tokens", _encode, jobs, lambda job: job.shard):
-            paths = [shard_path(out, job.shard), shard_documents_path(out, job.shard)]
-            self._commit("tokens", job.shard, expected, paths, counts[job.shard], made.model_dump(mode="json"))
+        config = self._recipe.held_out
+        if config is None:  # what an earlier recipe held out is trained on from now on
+            storage.remove_folder(held_out.folder(self._run))
+            storage.remove_folder(StageFolder(self._run, held_out.NAME).root)
+        wanted = set(missing)
+        self._make_extra([file for name, file in self._extra.items() if name in wanted], expected, engine)
+        jobs = [
+            EncodeJob(self._chain, shard, self._model, self._recipe.sources.by, config)
+            for shard in self._chain.shards
+            if shard.name in wanted
+        ]
+        if jobs:
+            write_clusters(self._chain, engine)
+        for job, made in engine.map("tokens", encode_training, jobs, lambda job: job.shard.name):
+            self._refuse_clash(made)
+            self._commit_tokens(job.shard.name, expected, self._training_counts(job.shard.name), made)
+        drop_clusters(self._chain)
+
+    def _make_extra(self, files: Sequence[ExtraFile], expected: Mapping[str, str], engine: Engine) -> None:
+        """Checks the ids of every source of which a file is to be made, then encodes these files."""
+        warc_files = frozenset(shard.slice.warc_file for shard in self._chain.shards)
+        of_source = {
+            source: tuple(file.path for file in self._extra.values() if file.source == source)
+            for source in dict.fromkeys(file.source for file in files)
+        }
+        checks = [IdsJob(source, paths, warc_files) for source, paths in of_source.items()]
+        if checks:
+            for _ in engine.map("tokens: ids", check_source_ids, checks, lambda job: job.source):
+                pass
+        jobs = [ExtraJob(file, self._model, self._tokens) for file in files]
+        for job, (made, tally) in engine.map("tokens: sources", encode_extra, jobs, lambda job: job.file.name):
+            self._commit_tokens(job.file.name, expected, Counts(into=tally, kept=tally), made)
+
+    def _refuse_clash(self, made: Sequence[TokenShard]) -> None:
+        for shard in made:
+            if shard.source in self._recipe.sources.extra:
+                raise ConfigError(
+                    f"`sources.by: {self._recipe.sources.by}` gives crawled documents the name of an extra source",
+                    value=shard.source,
+                    remedy="name the source in `sources.extra` otherwise",
+                )
+
+    def _commit_tokens(
+        self, shard: str, expected: Mapping[str, str], counts: Counts, made: Sequence[TokenShard]
+    ) -> None:
+        facts = {"token_shards": [each.model_dump(mode="json") for each in made]}
+        self._commit("tokens", shard, expected, _files_of(self._tokens, made), counts, facts)
+
+    def _training_counts(self, shard: str) -> Counts:
+        """What is trained on of a shard of the refined corpus."""
+        if self._recipe.held_out is None:
+            return self._kept_counts(shard)
+        manifest = StageFolder(self._run, held_out.NAME).manifest(shard)
+        if manifest is None:
+            raise InternalError("the held-out split lacks a shard", where=shard)
+        return Counts(into=manifest.counts.kept, kept=manifest.counts.kept)
 
     def _make_order(
         self, missing: Sequence[str], expected: Mapping[str, str], engine: Engine, events: EventLog
     ) -> None:
         folder = StageFolder(self._run, "tokens")
-        manifests = [folder.manifest(s.name) for s in self._chain.shards]
-        shards = tuple(TokenShard.model_validate(m.facts) for m in manifests if m is not None)
-        tokens, out = storage.join(self._run, "tokens"), storage.join(self._run, "order")
+        manifests = [m for s in self._tokens_fingerprints() if (m := folder.manifest(s)) is not None]
+        shards = _token_shards(manifests, "token_shards")
+        tokens, out = self._tokens, storage.join(self._run, "order")
         job = _OrderJob(tokens, out, self._recipe, self._model, shards)
         parts = [p for _, planned in engine.map("order", _plan_order, [job], lambda _: "rule") for p in planned]
         part_jobs = [_PartJob(tokens, out, part) for part in parts]
         results = [r for _, r in engine.map("order", _write_part, part_jobs, lambda job: job.part.path)]
         finish = _FinishJob(tokens, out, tuple(results))
+        total = sum((m.counts.kept for m in manifests), Tally())
         for _, summary in engine.map("order", _finish_order, [finish], lambda _: "roots"):
             names = ["rule.json", "roots.parquet", "order.json"]
             paths = [storage.join(out, n) for n in names] + storage.list_files(out, ".parquet")
             names = ["documents.parquet", "tokenizer.model", "manifest.json", OFFSETS, SALTS]
             paths += [storage.join(tokens, n) for n in names]
             facts = {"order_root": summary["order_root"]}
-            self._commit("order", _WHOLE, expected, sorted(set(paths)), self._corpus_counts(), facts)
+            self._commit("order", _WHOLE, expected, sorted(set(paths)), Counts(into=total, kept=total), facts)
 
     def _commit(
         self,
@@ -221,9 +412,11 @@ class Products:
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         folder = StageFolder(self._run, name)
+        inside = {path: path.removeprefix(self._run.rstrip("/") + "/") for path in paths}
+        several = len({storage.file_name(path) for path in paths}) < len(paths)
         files = {
-            storage.file_name(path): FileEntry(
-                path="../../" + path.removeprefix(self._run.rstrip("/") + "/"),
+            inside[path] if several else storage.file_name(path): FileEntry(
+                path=f"../../{inside[path]}",
                 bytes=storage.size_bytes(path),
                 sha256=storage.sha256_file(path),
                 rows=counts.into.documents,
@@ -252,29 +445,18 @@ class Products:
         train_run(self._run, self._recipe.train, self._recipe.train_processes, resume=not force)
 
 
-# What the trainer's exit codes mean to those who called it.
-_TRAINER_ERRORS: dict[int, tuple[type[CorpusmillError], str]] = {
-    1: (DataError, "the data do not match their hashes, or the loss is not finite"),
-    2: (UserError, "the training configuration or checkpoint does not fit this order"),
-    3: (InfrastructureError, "training was stopped before its last step"),
-}
+def product_names(recipe: Recipe) -> list[str]:
+    """The products that the recipe asks for, without the training run, in running order."""
+    names = [] if recipe.tokenizer is None else ["tokenizer", "tokens"]
+    if recipe.held_out is not None:
+        names.insert(1, held_out.NAME)
+    return [*names, "order"] if recipe.order is not None else names
 
 
-def train_run(run: str, config: TrainConfig, nproc: int, *, resume: bool) -> None:
-    """Trains on the order of `run` in `nproc` processes; returns when the last step is done.
+def _token_shards(manifests: Sequence[ShardManifest], part: str) -> tuple[TokenShard, ...]:
+    """The token shards that the manifests list under `part`."""
+    return tuple(TokenShard.model_validate(each) for m in manifests for each in m.facts[part])
 
-    Imports torch only now: everything else runs without it.
-    Raises DataError, UserError, InfrastructureError or InternalError by the trainer's exit code.
-    """
-    try:
-        from corpusmill.training_hook.launch import launch
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "training needs a package that is not installed", value=error.name, remedy="pip install 'corpusmill[train]'"
-        ) from error
-    code = launch(run, config, nproc, resume)
-    if code != 0:
-        kind, what = _TRAINER_ERRORS.get(code, (InternalError, f"the trainer left with code {code}"))
-        raise kind(
-            what, where=run, remedy=f"see the lines above; corpusmill train {run} --nproc {nproc} --resume goes on"
-        )
+
+def _files_of(folder: str, shards: Sequence[TokenShard]) -> list[str]:
+    return [path(folder, shard.name) for shard in shards for path in (shard_path, shard_documents_path)]

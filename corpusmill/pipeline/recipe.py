@@ -15,7 +15,9 @@ from corpusmill.core.errors import ConfigError
 from corpusmill.core.languages import normalised
 from corpusmill.pipeline.registry import CORPUS_STEPS, DOCUMENT_STAGES, ORDER_OF_STAGES, WARC
 from corpusmill.stages.warc import WarcStage
+from corpusmill.tokenize.held_out import HeldOutConfig
 from corpusmill.tokenize.order_config import OrderConfig
+from corpusmill.tokenize.sources import SourcesConfig
 from corpusmill.tokenize.tokenizer import TokenizerConfig
 from corpusmill.training_hook.config import TrainConfig
 
@@ -63,6 +65,8 @@ class Recipe(BaseModel):
         {}, description="stage to rule to the largest share of the stage's input that it should remove; null: any"
     )
     tokenizer: TokenizerSection | None = None
+    held_out: HeldOutConfig | None = Field(None, description="documents that are never trained on; null: none")
+    sources: SourcesConfig = SourcesConfig()
     order: OrderConfig | None = None
     salt_key: str = Field("", description="secret that keys the salts of the order; empty = the order's key")
     train: TrainConfig | None = None
@@ -132,8 +136,7 @@ def resolve(data: Mapping[str, Any], where: str) -> Recipe:
     for name in data.get("history_steps") or []:
         if name not in CORPUS_STEPS:
             raise _unknown(f"history_steps.{name}", name, list(CORPUS_STEPS), where)
-    if data.get("order") is not None and data.get("tokenizer") is None:
-        raise ConfigError("an order needs tokens", where=where, remedy="add a `tokenizer:` section")
+    _check_tokens(data, where)
     if data.get("train") is not None:
         if data.get("order") is None:
             raise ConfigError("training needs an order", where=where, remedy="add an `order:` section")
@@ -190,6 +193,25 @@ def _check_keep(configs: Mapping[str, Any], where: str) -> None:
                 value="best",
                 remedy=f"add `classifier:` under `stages:`, or --set stages.{name}.keep=longest",
             )
+
+
+def _check_tokens(data: Mapping[str, Any], where: str) -> None:
+    """Refuses what needs token shards where no tokenizer makes them, and sources that nothing can name."""
+    sources = data.get("sources")
+    sources = sources if isinstance(sources, Mapping) else {}
+    needs = {"an order": "order", "a held-out split": "held_out"}
+    missing = [what for what, key in needs.items() if data.get(key) is not None]
+    missing += ["extra sources"] if sources.get("extra") else []
+    if missing and data.get("tokenizer") is None:
+        verb = "need" if missing[0].endswith("s") else "needs"
+        raise ConfigError(f"{missing[0]} {verb} tokens", where=where, remedy="add a `tokenizer:` section")
+    if sources.get("by") == "crawl" and not data.get("crawl"):
+        raise ConfigError(
+            "documents cannot be told by their crawl, which the recipe does not name",
+            where=f"{where}: sources.by",
+            value="crawl",
+            remedy="--set crawl=CC-MAIN-2026-30, or --set sources.by=null",
+        )
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:

@@ -51,7 +51,7 @@ CORPUS_STEPS: dict[str, type[CorpusStep]] = {  # type: ignore[type-arg]
     step.name: step for step in (UrlDedup, ExactDedup, MinHash, Substring)
 }
 
-# What follows the refined corpus. Their configs are sections of the recipe of the same name.
-PRODUCTS = ("tokenizer", "tokens", "order", "train")
+# What follows the refined corpus. Their configs are sections of the recipe of the same name; of `tokens`: `sources`.
+PRODUCTS = ("tokenizer", "held_out", "tokens", "order", "train")
 
 ORDER_OF_STAGES = (WARC, *DOCUMENT_STAGES, *CORPUS_STEPS)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from corpusmill.core import storage
 from corpusmill.core.errors import InputError, UserError
-from corpusmill.pipeline import histories, inputs, recipe
+from corpusmill.pipeline import histories, inputs, recipe, sources
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.engine import Engine
 from corpusmill.pipeline.events import EventLog, write_environment
-from corpusmill.pipeline.products import Products
+from corpusmill.pipeline.products import Products, product_names
 from corpusmill.pipeline.progress import Reporter
 from corpusmill.pipeline.recipe import BUILT_IN_SAMPLE, Recipe
 from corpusmill.pipeline.refine import Refinery
@@ -57,10 +57,16 @@ def run_recipe(
     shards = inputs.plan_shards(paths, resolved.crawl, int(resolved.stages["warc"]["slice_bytes"]))
     total_bytes = sum(storage.size_bytes(path) for path in paths)
     reporter.say(f"{resolved.name}: {len(paths)} WARC files, {total_bytes / 1e6:.1f} MB, {len(shards)} shards")
-    resolved = resolved.model_copy(update={"history": [storage.absolute(path) for path in resolved.history]})
+    extra = {name: [storage.absolute(p) for p in given] for name, given in resolved.sources.extra.items()}
+    absolute = {
+        "history": [storage.absolute(path) for path in resolved.history],
+        "sources": resolved.sources.model_copy(update={"extra": extra}),
+    }
+    resolved = resolved.model_copy(update=absolute)
     chain = _chain(run, resolved, shards)
-    _write_run_files(resolved, chain)
-    _execute(resolved, chain, selection, workers=workers, address=address, reporter=reporter)
+    products = Products(resolved, chain, sources.find(resolved.sources, chain.shards))
+    _write_run_files(resolved, chain, products)
+    _execute(resolved, chain, products, selection, workers=workers, address=address, reporter=reporter)
 
 
 def rerun_stage(
@@ -82,16 +88,18 @@ def rerun_stage(
         raise UserError("no such stage in this run", value=name, remedy=f"one of: {', '.join(names)}")
     shards = inputs.load(run)
     chain = _chain(run, resolved, shards)
-    _check_before(resolved, chain, name, run)
-    _write_run_files(resolved, chain)
+    products = Products(resolved, chain, sources.find(resolved.sources, chain.shards))
+    _check_before(resolved, chain, products, name)
+    _write_run_files(resolved, chain, products)
     selection = Selection(name, name, force)
-    _execute(resolved, chain, selection, workers=workers, address=address, reporter=Reporter(quiet=quiet))
+    _execute(resolved, chain, products, selection, workers=workers, address=address, reporter=Reporter(quiet=quiet))
     return [s.name for s in status(run).stages if s.state == "stale"]
 
 
 def _execute(
     resolved: Recipe,
     chain: Chain,
+    products: Products,
     selection: Selection,
     *,
     workers: int | None,
@@ -102,10 +110,9 @@ def _execute(
     first = names.index(selection.first) if selection.first else 0
     end = names.index(selection.last) + 1 if selection.last else len(names)
     if selection.first:
-        _check_before(resolved, chain, selection.first, chain.run)
+        _check_before(resolved, chain, products, selection.first)
     events = EventLog(chain.run)
     events.write("start", recipe=resolved.name, stages=names[first:end], workers=workers)
-    products = Products(resolved, chain)
     steps = len(chain.steps)
     try:
         with Engine(reporter, workers, address) as engine:
@@ -130,19 +137,14 @@ def _execute(
 
 
 def _stage_names(resolved: Recipe) -> list[str]:
-    products = ["tokenizer", "tokens"] if resolved.tokenizer is not None else []
-    if resolved.order is not None:
-        products.append("order")
-    if resolved.train is not None:
-        products.append("train")
-    return [*resolved.stages, *products]
+    return [*resolved.stages, *product_names(resolved), *(["train"] if resolved.train is not None else [])]
 
 
-def _check_before(resolved: Recipe, chain: Chain, name: str, run: str) -> None:
+def _check_before(resolved: Recipe, chain: Chain, products: Products, name: str) -> None:
     """Refuses to start at `name` when a stage before it is not up to date under this recipe."""
     done = {step: sum(chain.committed(i, s) is not None for s in chain.shards) for i, step in enumerate(chain.names)}
     shards = dict.fromkeys(chain.names, len(chain.shards))
-    for product, wanted, current, _ in Products(resolved, chain).states():
+    for product, wanted, current, _ in products.states():
         done[product], shards[product] = len(current), wanted
     names = _stage_names(resolved)
     for before in names[: names.index(name)]:
@@ -150,7 +152,7 @@ def _check_before(resolved: Recipe, chain: Chain, name: str, run: str) -> None:
             raise UserError(
                 f"`{name}` cannot start: `{before}` before it is missing or stale"
                 f" in {shards[before] - done[before]} of {shards[before]} shards",
-                where=run,
+                where=chain.run,
                 remedy=f"run without --from, or with --from {before}",
             )
 
@@ -172,10 +174,11 @@ def _chain(run: str, resolved: Recipe, shards: Sequence[inputs.Shard]) -> Chain:
     return Chain.of(run, resolved, shards, histories.find(resolved, run))
 
 
-def _write_run_files(resolved: Recipe, chain: Chain) -> None:
+def _write_run_files(resolved: Recipe, chain: Chain, products: Products) -> None:
     storage.write_text(storage.join(chain.run, "resolved.yaml"), resolved.to_yaml())
     inputs.save(chain.run, chain.shards)
     histories.save(chain.run, {step.name: step.past for step in chain.steps if step.past})
+    sources.save(chain.run, products.extra)
     write_environment(chain.run)
 
 

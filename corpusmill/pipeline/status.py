@@ -54,12 +54,16 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """State of a run; `state` is that of its worst stage, `warnings` are about the stages that are done."""
+    """State of a run; `state` is that of its worst stage, `warnings` are about the stages that are done.
+
+    held_out: documents and characters of the parts of the split (held_out.facts); None where there is none.
+    """
 
     run: str
     recipe: str
     stages: list[StageStatus] = field(default_factory=list)
     warnings: list[Alarm] = field(default_factory=list)
+    held_out: dict[str, Any] | None = None
 
     @property
     def state(self) -> str:
@@ -74,6 +78,7 @@ class RunStatus:
             "recipe": self.recipe,
             "state": self.state,
             "stages": [stage.to_json() for stage in self.stages],
+            "held_out": self.held_out,
             "warnings": [alarm.to_json() for alarm in self.warnings],
         }
 
@@ -103,9 +108,10 @@ def status(run: str) -> RunStatus:
         stages.append(replace(found, reported=read_reported(chain, index) if step.corpus_wide else {}))
         if stages[-1].state == "done":
             warnings += alarms(chain, index, stages[-1].counts, resolved.expected)
-    for name, shards, current, any_made in Products(resolved, chain).states():
+    products = Products(resolved, chain)
+    for name, shards, current, any_made in products.states():
         stages.append(_status(name, shards, current, any_made, seconds))
-    return RunStatus(run, resolved.name, stages, warnings)
+    return RunStatus(run, resolved.name, stages, warnings, products.split_facts())
 
 
 def _status(

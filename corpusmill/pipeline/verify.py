@@ -12,6 +12,7 @@ from corpusmill.pipeline import history_tasks
 from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.recipe import Recipe
 from corpusmill.pipeline.scores import scored_stages
+from corpusmill.pipeline.split_checks import split_checks
 from corpusmill.tokenize.verify import Check, Mode, verify_order
 
 
@@ -22,6 +23,8 @@ def verify_run(run: str, recipe: Recipe, chain: Chain, mode: Mode, sample: int) 
     """
     hashes = mode != "quick"
     checks = [*_stage_checks(chain, hashes=hashes), _flow_check(chain), *_history_checks(chain, hashes=hashes)]
+    if recipe.held_out is not None:
+        checks += split_checks(recipe, recipe.held_out, chain, hashes=hashes)
     if recipe.order is not None and storage.exists(storage.join(run, "order", "order.json")):
         checks += verify_order(run, mode, sample=sample)
     elif recipe.order is not None:

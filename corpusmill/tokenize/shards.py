@@ -3,7 +3,8 @@
 RUN/tokens/
     <shard>.bin                 token ids, uint16 or uint32 little-endian, every document ends with EOS
     documents/<shard>.parquet   SHARD_DOCUMENT rows, in the order of the tokens
-    documents.parquet           TOKEN_DOCUMENT rows of all shards: shards by name, documents in the shard's order
+    documents.parquet           TOKEN_DOCUMENT rows of all shards: by source, shards by name, documents in the shard's
+                                order
     tokenizer.model             the tokenizer
     manifest.json               TokensManifest, written last
 """
@@ -11,11 +12,15 @@ RUN/tokens/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal, TypeVar
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Final, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,7 +31,9 @@ from corpusmill.tokenize.hashes import salt_of
 from corpusmill.tokenize.tokenizer import Tokenizer
 
 DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-_BATCH_DOCUMENTS = 1024
+BATCH_DOCUMENTS: Final = 1024  # encoded at once
+CRAWL: Final = "crawl"  # the source of crawled documents, if no column gives it
+SOURCE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 _COPIED = [
     pa.field("doc_id", pa.string(), nullable=False),
@@ -35,7 +42,11 @@ _COPIED = [
     pa.field("content_hash", pa.binary(16), nullable=False),
     pa.field("language", pa.string(), nullable=False),
 ]
-SHARD_DOCUMENT = pa.schema([*_COPIED, pa.field("num_tokens", pa.int64(), nullable=False)])  # EOS included
+_CLUSTER = pa.field("cluster_id", pa.string())  # null where it stands for no near-duplicate of this run
+_COPIED_NAMES = [field.name for field in _COPIED]
+SHARD_DOCUMENT = pa.schema(
+    [*_COPIED, pa.field("num_tokens", pa.int64(), nullable=False), _CLUSTER]  # num_tokens: EOS included
+)
 
 TOKEN_DOCUMENT = pa.schema(
     [
@@ -45,7 +56,7 @@ TOKEN_DOCUMENT = pa.schema(
         pa.field("shard", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("token_offset", pa.int64(), nullable=False),  # tokens, within the shard
         pa.field("num_tokens", pa.int64(), nullable=False),  # EOS included
-        pa.field("cluster_id", pa.string()),  # null where no near-duplicate clusters are known
+        _CLUSTER,
         pa.field("salt", pa.binary(16), nullable=False),  # hashes.salt_of
     ]
 )
@@ -73,10 +84,10 @@ def load_model(kind: type[ModelT], path: str) -> ModelT:
 
 
 class TokenShard(_Frozen):
-    """One token file. tokens: EOS included; bytes: of the file."""
+    """One token file, of documents of one source. tokens: EOS included; bytes: of the file."""
 
-    source: str = "crawl"
     name: str
+    source: str = CRAWL
     sha256: str
     bytes: int
     documents: int
@@ -129,49 +140,161 @@ def shard_documents_path(tokens_folder: str, shard: str) -> str:
     return storage.join(tokens_folder, "documents", f"{shard}.parquet")
 
 
-def encode_shard(document_file: str, shard_name: str, tokenizer_path: str, out_folder: str) -> TokenShard:
-    """Encodes a Parquet file of documents (language is optional), in file order, to one token shard.
+def token_shard_name(source: str, shard: str) -> str:
+    """Name of the token file that the documents of `source` in `shard` have: `<source>.<shard>`, of `crawl` `<shard>`.
+
+    Names of sources have no full stop, so two pairs never have one name but where a shard itself begins like that.
+    """
+    return shard if source == CRAWL else f"{source}.{shard}"
+
+
+def encode_shard(
+    document_file: str,
+    shard_name: str,
+    tokenizer_path: str,
+    out_folder: str,
+    *,
+    source: str = CRAWL,
+    by: str | None = None,
+    without: pa.Array | None = None,
+    clusters: pa.Table | None = None,
+) -> list[TokenShard]:
+    """Encodes a Parquet file of documents (language is optional), in file order, to a token shard for every source.
 
     Pure and atomic: one task a shard, in any order. Holds 1,024 documents and the columns of the shard's rows.
+
+    Args:
+        source, by: see `encode_documents`.
+        without: doc_ids that are left out.
+        clusters: doc_id, and cluster_id of those that stand for near-duplicates.
+    """
+    columns = list(dict.fromkeys([*_COPIED_NAMES, "text", *([] if by is None else [by])]))
+    with storage.open_read(document_file) as file:
+        batches = pq.ParquetFile(file).iter_batches(BATCH_DOCUMENTS, columns=columns)
+        return encode_documents(
+            batches if without is None else _left(batches, without),
+            shard_name,
+            tokenizer_path,
+            out_folder,
+            source=source,
+            by=by,
+            clusters=clusters,
+        )
+
+
+def _left(batches: Iterable[pa.RecordBatch], without: pa.Array) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.filter(pc.invert(pc.is_in(batch.column("doc_id"), value_set=without)))
+
+
+def encode_documents(
+    batches: Iterable[pa.RecordBatch],
+    shard_name: str,
+    tokenizer_path: str,
+    out_folder: str,
+    *,
+    source: str = CRAWL,
+    by: str | None = None,
+    clusters: pa.Table | None = None,
+) -> list[TokenShard]:
+    """Encodes documents in their order; a token shard for every source that has some, by name of the source.
+
+    Args:
+        batches: doc_id, url, domain, content_hash, text, maybe language, and `by`.
+        source: the source of all documents, where `by` is None.
+        by: column whose values are the sources. InputError where one cannot be a name (SOURCE_NAME).
+        clusters: doc_id and cluster_id; documents that are not there have none.
     """
     tokenizer = Tokenizer.load(tokenizer_path)
     dtype = DTYPES[token_dtype(tokenizer.vocab_size)]
-    eos = np.array([tokenizer.eos_id], dtype=dtype).tobytes()
-    state = hashlib.sha256()
-    rows: list[pa.Table] = []
-    tokens = 0
-    with storage.open_read(document_file) as source, storage.open_write(shard_path(out_folder, shard_name)) as target:
-        for batch in pq.ParquetFile(source).iter_batches(_BATCH_DOCUMENTS, columns=[*SHARD_DOCUMENT.names, "text"]):
+    files: dict[str, _TokenFile] = {}
+    with ExitStack() as stack:
+        for batch in batches:
             encoded = tokenizer.encode_batch(batch.column("text").to_pylist())
-            data = b"".join(ids.astype(dtype).tobytes() + eos for ids in encoded)
-            target.write(data)
-            state.update(data)
-            rows.append(_shard_documents(batch, [len(ids) + 1 for ids in encoded]))
-            tokens += len(data) // dtype.itemsize
-    documents = pa.concat_tables(rows) if rows else SHARD_DOCUMENT.empty_table()
-    storage.write_parquet(shard_documents_path(out_folder, shard_name), documents)
-    return TokenShard(
-        name=shard_name,
-        sha256=state.hexdigest(),
-        bytes=tokens * dtype.itemsize,
-        documents=documents.num_rows,
-        tokens=tokens,
-    )
+            documents = _shard_documents(batch, [len(ids) + 1 for ids in encoded], clusters)
+            for name, rows in _rows_by_source(batch, source, by).items():
+                if name not in files:
+                    shard = token_shard_name(name, shard_name)
+                    files[name] = _TokenFile(shard, name, out_folder, dtype, tokenizer.eos_id, stack)
+                files[name].add([encoded[row] for row in rows.tolist()], documents.take(pa.array(rows)))
+    return [files[name].finished() for name in sorted(files)]
 
 
-def _shard_documents(batch: pa.RecordBatch, num_tokens: list[int]) -> pa.Table:
+def _rows_by_source(batch: pa.RecordBatch, source: str, by: str | None) -> dict[str, npt.NDArray[np.int64]]:
+    """Rows of the batch, int64, of every source that it has."""
+    if by is None:
+        return {source: np.arange(batch.num_rows)} if batch.num_rows else {}
+    found = batch.column(by).dictionary_encode()
+    codes = found.indices.to_numpy()
+    rows = {name: np.flatnonzero(codes == code) for code, name in enumerate(found.dictionary.to_pylist())}
+    for name, of_name in rows.items():
+        if not SOURCE_NAME.fullmatch(name):
+            raise InputError(
+                f"this value of `{by}` cannot name a source",
+                where=batch.column("doc_id")[int(of_name[0])].as_py(),
+                value=name,
+                remedy="set `sources.by` of the recipe to null, or give every document a value of A-Z a-z 0-9 _ -",
+            )
+    return rows
+
+
+class _TokenFile:
+    """A token file that is being written, and the rows of its documents."""
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        out_folder: str,
+        dtype: np.dtype[np.unsignedinteger],
+        eos_id: int,
+        stack: ExitStack,
+    ) -> None:
+        self._name, self._source, self._folder, self._dtype = name, source, out_folder, dtype
+        self._file = stack.enter_context(storage.open_write(shard_path(out_folder, name)))
+        self._eos = np.array([eos_id], dtype=dtype).tobytes()
+        self._state = hashlib.sha256()
+        self._bytes = 0
+        self._rows: list[pa.Table] = []
+
+    def add(self, encoded: Sequence[npt.NDArray[np.int32]], documents: pa.Table) -> None:
+        data = b"".join(ids.astype(self._dtype).tobytes() + self._eos for ids in encoded)
+        self._file.write(data)
+        self._state.update(data)
+        self._bytes += len(data)
+        self._rows.append(documents)
+
+    def finished(self) -> TokenShard:
+        """Writes the rows; the file itself is closed."""
+        documents = pa.concat_tables(self._rows)
+        storage.write_parquet(shard_documents_path(self._folder, self._name), documents)
+        return TokenShard(
+            name=self._name,
+            source=self._source,
+            sha256=self._state.hexdigest(),
+            bytes=self._bytes,
+            documents=documents.num_rows,
+            tokens=self._bytes // self._dtype.itemsize,
+        )
+
+
+def _shard_documents(batch: pa.RecordBatch, num_tokens: list[int], clusters: pa.Table | None) -> pa.Table:
     """SHARD_DOCUMENT rows of a batch of documents; language is "" where no stage has told it."""
     columns = {name: batch.column(name) for name in batch.schema.names} | {
-        "num_tokens": pa.array(num_tokens, pa.int64())
+        "num_tokens": pa.array(num_tokens, pa.int64()),
+        "cluster_id": pa.nulls(batch.num_rows, pa.string()),
     }
+    if clusters is not None:
+        at = pc.index_in(batch.column("doc_id"), clusters.column("doc_id").combine_chunks())
+        columns["cluster_id"] = clusters.column("cluster_id").combine_chunks().take(at)
     columns.setdefault("language", pa.array([""] * batch.num_rows))
     return pa.table([columns[name] for name in SHARD_DOCUMENT.names], schema=SHARD_DOCUMENT)
 
 
 def merge_documents(
-    tokens_folder: str, shards: Sequence[TokenShard], tokenizer_path: str, *, salt_key: str, source: str = "crawl"
+    tokens_folder: str, shards: Sequence[TokenShard], tokenizer_path: str, *, salt_key: str, extra: Sequence[str] = ()
 ) -> TokensManifest:
-    """Writes documents.parquet, tokenizer.model and manifest.json for the shards, which are put in order of name.
+    """Writes documents.parquet, tokenizer.model and manifest.json for the shards, in order of source and name.
 
     Deletes token files of other shards, which an earlier run may have left.
 
@@ -180,11 +303,11 @@ def merge_documents(
         shards: what it returned, in any order.
         tokenizer_path: the tokenizer that encoded them; a copy is kept with the tokens.
         salt_key: key of the salts (see hashes.salt_of): a secret, or the run key where texts need no hiding.
-        source: name of the source these documents are.
+        extra: sources that come after all others, in this order; the others come by name.
     """
     model = storage.read_bytes(tokenizer_path)
     tokenizer = Tokenizer(model, tokenizer_path)
-    ordered = sorted(shards, key=lambda s: s.name)
+    ordered = sorted(shards, key=lambda s: (extra.index(s.source) if s.source in extra else -1, s.source, s.name))
     storage.remove(storage.join(tokens_folder, "manifest.json"))
     _remove_others(tokens_folder, {s.name for s in ordered})
     names = pa.array([s.name for s in ordered], pa.string())
@@ -198,7 +321,7 @@ def merge_documents(
     ):
         for number, shard in enumerate(ordered):
             rows = storage.read_parquet(shard_documents_path(tokens_folder, shard.name))
-            table = _token_documents(rows, ordinal, number, names, source, salt_key)
+            table = _token_documents(rows, ordinal, number, names, shard.source, salt_key)
             writer.write_table(table, row_group_size=16_384)
             ordinal += rows.num_rows
     write_columns(tokens_folder)
@@ -236,7 +359,6 @@ def _token_documents(
         "source": pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([source])),
         "shard": pa.DictionaryArray.from_arrays(pa.array(np.full(count, shard_number, np.int32)), shard_names),
         "token_offset": pa.array(np.cumsum(lengths) - lengths),
-        "cluster_id": pa.nulls(count, pa.string()),
         "salt": pa.array([salt_of(salt_key, d) for d in rows.column("doc_id").to_pylist()], pa.binary(16)),
     }
     return pa.table([columns[f.name] for f in TOKEN_DOCUMENT], schema=TOKEN_DOCUMENT)

@@ -49,7 +49,7 @@ def traced_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         storage.write_parquet(files[shard], documents.table_of(rows, documents.DOCUMENT_WITH_LANGUAGE))
     model, tokens = str(run / "tokenizer.model"), str(run / "tokens")
     train_tokenizer(list(files.values()), TokenizerConfig(vocab_size=290, model_type="bpe"), model)
-    shards = [encode_shard(path, shard, model, tokens) for shard, path in files.items()]
+    shards = [made for shard, path in files.items() for made in encode_shard(path, shard, model, tokens)]
     merge_documents(tokens, shards, model, salt_key="k")
     build_order(tokens, str(run / "order"), OrderConfig(sequence_length=32, batch_size=4, key="k", steps=20))
     return run

@@ -16,7 +16,7 @@ STAGES = DOCUMENT_STAGES + CORPUS_STEPS
 
 def test_status_has_the_documented_shape(mill: Mill, finished_run: Path) -> None:
     body = mill("status", finished_run, "--json").json
-    assert set(body) == {"run", "recipe", "state", "stages", "warnings"}
+    assert set(body) == {"run", "recipe", "state", "stages", "held_out", "warnings"}
     assert (body["recipe"], body["state"]) == ("quickstart", "done")
     assert [s["name"] for s in body["stages"]] == STAGES + PRODUCTS
     for stage in body["stages"]:
@@ -77,7 +77,7 @@ def test_explain_a_page_that_each_stage_removed(mill: Mill, finished_run: Path) 
         if not removed:
             continue
         body = mill("explain", finished_run, removed[0]["doc_id"], "--json").json
-        assert set(body) == {"doc_id", "url", "stages", "steps", "scores", "copies"}
+        assert set(body) == {"doc_id", "url", "stages", "steps", "scores", "copies", "held_out"}
         assert body["url"] == removed[0]["url"]
         last = body["stages"][-1]
         assert {"stage", "outcome", "rule", "value", "threshold", "twin"} <= set(last)

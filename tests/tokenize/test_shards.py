@@ -22,7 +22,7 @@ def test_tokens_are_the_documents_each_ended_by_eos(token_run: Path) -> None:
     manifest = TokensManifest.load(str(tokens))
     tokenizer = Tokenizer.load(str(tokens / "tokenizer.model"))
     assert manifest.tokenizer_sha256 == tokenizer.sha256
-    assert [s.name for s in manifest.shards] == sorted([*SHARDS, "d-empty"])
+    assert [s.name for s in manifest.shards] == sorted(SHARDS)  # one without documents has no file
     rows = pq.read_table(tokens / "documents.parquet")
     assert rows.schema.equals(TOKEN_DOCUMENT)
     originals = {
@@ -77,9 +77,9 @@ def test_same_bytes_in_any_sequence_of_tasks(token_run: Path, tmp_path: Path) ->
 def test_no_documents_at_all(token_run: Path, tmp_path: Path) -> None:
     files = write_documents(tmp_path)
     model = str(token_run / "tokens" / "tokenizer.model")
-    shard = encode_shard(files["d-empty"], "d-empty", model, str(tmp_path / "tokens"))
-    assert (shard.bytes, shard.documents, shard.tokens) == (0, 0, 0)
-    manifest = merge_documents(str(tmp_path / "tokens"), [shard], model, salt_key="k")
+    assert encode_shard(files["d-empty"], "d-empty", model, str(tmp_path / "tokens")) == []
+    assert not (tmp_path / "tokens" / "d-empty.bin").exists()
+    manifest = merge_documents(str(tmp_path / "tokens"), [], model, salt_key="k")
     assert manifest.documents == 0
     assert storage.read_parquet(str(tmp_path / "tokens/documents.parquet")).num_rows == 0
 

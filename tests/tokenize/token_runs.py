@@ -61,8 +61,8 @@ def write_documents(folder: Path) -> dict[str, str]:
 
 def make_tokens(run: Path, files: dict[str, str], model: str, source: str = "crawl") -> TokensManifest:
     folder = str(run / "tokens")
-    shards = [encode_shard(path, name, model, folder) for name, path in files.items()]
-    return merge_documents(folder, shards, model, salt_key="secret", source=source)
+    shards = [s for name, path in files.items() for s in encode_shard(path, name, model, folder, source=source)]
+    return merge_documents(folder, shards, model, salt_key="secret")
 
 
 def make_run(run: Path, config: OrderConfig) -> OrderSummary:

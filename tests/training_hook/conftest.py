@@ -51,8 +51,8 @@ def order_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage.write_parquet(documents, _documents(260))
     model = str(run / "tokenizer.model")
     train_tokenizer([documents], TokenizerConfig(vocab_size=300, num_threads=1), model)
-    shard = encode_shard(documents, "shard-0", model, str(run / "tokens"))
-    merge_documents(str(run / "tokens"), [shard], model, salt_key="k")
+    shards = encode_shard(documents, "shard-0", model, str(run / "tokens"))
+    merge_documents(str(run / "tokens"), shards, model, salt_key="k")
     config = OrderConfig(sequence_length=32, batch_size=8, steps=ORDER_STEPS, key="tests")
     build_order(str(run / "tokens"), str(run / "order"), config)
     return run
