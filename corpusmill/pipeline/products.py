@@ -305,6 +305,7 @@ class Products:
             facts = {part: [s.model_dump(mode="json") for s in shards] for part, shards in made.parts.items()}
             paths = [p for part, root in held_out.folders(self._run).items() for p in _files_of(root, made.parts[part])]
             self._commit(held_out.NAME, job.shard.name, expected, paths, made.counts, facts)
+        drop_clusters(self._chain)
         self._merge_held_out(expected, engine)
 
     def _merge_held_out(self, expected: Mapping[str, str], engine: Engine) -> None:

@@ -19,6 +19,7 @@ from step_runs import InProcess, Killed
 from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError
 from corpusmill.pipeline import held_out
+from corpusmill.pipeline.events import EventLog
 from corpusmill.pipeline.held_out import Gone
 from corpusmill.pipeline.products import Products
 from corpusmill.pipeline.split_checks import split_checks
@@ -319,3 +320,13 @@ def test_a_split_that_is_not_made_is_not_told(tmp_path: Path, model: str) -> Non
     assert Products(recipe, run.chain, []).split_facts() is None
     [check] = split_checks(recipe, HeldOutConfig(key="k", share="1/6"), run.chain, hashes=True)
     assert (check.name, check.ok) == ("held-out split", False)
+
+
+def test_the_split_alone_leaves_no_exchange(tmp_path: Path, model: str) -> None:
+    run = removal_runs.make(tmp_path, 1)
+    recipe = removal_runs.recipe(model, **section())
+    products = removal_runs.produce(run, recipe)
+    before = digests(tmp_path)
+    products.make("held_out", InProcess(), EventLog(run.chain.run), force=True)  # type: ignore[arg-type]
+    assert digests(tmp_path) == before
+    assert not list(tmp_path.glob("stages/*/exchange"))
