@@ -24,7 +24,22 @@ from corpusmill.tokenize.tokenizer import Tokenizer, TokenizerConfig, train_toke
 SOURCES = {"en": 0.9, "ja": 0.1}  # share of the documents
 SHARD_DOCUMENTS = 100_000
 SIGMA = 1.0  # of the lengths' logarithm
-_WORDS = "the mill turns and grinds corn into flour while water runs below its wheel".split()
+_WORDS = [
+    "the",
+    "mill",
+    "turns",
+    "and",
+    "grinds",
+    "corn",
+    "into",
+    "flour",
+    "while",
+    "water",
+    "runs",
+    "below",
+    "its",
+    "wheel",
+]
 
 
 def lengths(documents: int, mean_tokens: float, seed: int = 0) -> npt.NDArray[np.int64]:

@@ -201,7 +201,7 @@ class Shuffled(InProcess):
 
 def test_the_order_of_tasks_never_shows(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "_SHARDS_A_TASK", 1)
-    sections = section() | {"sources": {"by": "language"}, "order": ORDER | {"source": "ja"}}
+    sections = section() | {"sources": {"by": "language"}, "order": ORDER | {"phases": [{"sources": {"ja": 1}}]}}
     recipe = removal_runs.recipe(model, **sections)
     for name, engine in (("a", InProcess()), ("b", Shuffled())):
         removal_runs.produce(removal_runs.make(tmp_path / name, 6), recipe, (), engine)
