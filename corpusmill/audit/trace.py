@@ -4,98 +4,184 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 
+from corpusmill.audit.run_documents import Note, RunDocuments, scan_documents, to_stderr
 from corpusmill.core import storage, urls
 from corpusmill.core.errors import InputError, VerificationFailed
 from corpusmill.tokenize.derivation import Derivation, Use
-from corpusmill.tokenize.packing import MASKED
+from corpusmill.tokenize.lookup import Kind
+from corpusmill.tokenize.packing import MASKED, PAD
 from corpusmill.tokenize.reader import Order
+from corpusmill.tokenize.redaction import RedactedFiles
+from corpusmill.tokenize.rows import RowSegments
+from corpusmill.tokenize.takedown import Takedown, load_takedown
 from corpusmill.tokenize.tokenizer import Tokenizer
+
+REDACTED_TEXT = "redacted"
 
 
 def show_step(run: str, step: int, slot: int | None = None) -> dict[str, Any]:
     """What the model reads at `step` (0-based), or at one slot of it: documents, offsets, text.
 
-    Text is that of the segment's tokens; a character cut by its border is U+FFFD. Padding is left out.
+    Text is that of the segment's tokens; a character cut by its border is U+FFFD; of a redacted document it is
+    "redacted". Padding is left out of the segments. pad_share: of the tokens shown, 0..1. masked: none of its tokens
+    is a label.
 
     Returns:
-        {"step", "steps_total", "slots": [{"slot", "source", "segments": [{"doc_id", "url", "doc_token_start", "tokens",
-        "text"}]}]}
+        {"step", "steps_total", "phase", "phases_total", "sequence_length", "batch_size", "pad_share", "slots":
+        [{"slot", "source", "epoch", "pad_tokens", "segments": [{"doc_id", "url", "doc_token_start", "tokens", "masked",
+        "redacted", "text"}]}]}
     """
     order = Order.open(run)
     if not 0 <= step < order.steps:
         raise InputError("the order has no such step", value=step, remedy=f"name a step of 0..{order.steps - 1}")
-    batch = order.rule.phase_at(step).batch_size
-    if slot is not None and not 0 <= slot < batch:
-        raise InputError("the step has no such slot", value=slot, remedy=f"name a slot of 0..{batch - 1}")
+    phase = order.phase(step)
+    if slot is not None and not 0 <= slot < phase.batch_size:
+        raise InputError("the step has no such slot", value=slot, remedy=f"name a slot of 0..{phase.batch_size - 1}")
+    tokens_folder = storage.join(run, "tokens")
     tokenizer = _tokenizer(run, order)
     rows = order.step(step, None if slot is None else [slot])
     table = order.table(step)
-    sources = dict(zip(table.column("slot").to_pylist(), table.column("source").to_pylist(), strict=True))
-    ordinals = {int(o) for s in rows.segments for o in s.doc_ordinals if o >= 0}
-    names = {d["doc_ordinal"]: d for d in _documents(run, pc.field("doc_ordinal").isin(sorted(ordinals)))}
+    numbers = table.column("slot").to_pylist()
+    sources = dict(zip(numbers, table.column("source").to_pylist(), strict=True))
+    epochs = dict(zip(numbers, table.column("epoch").to_pylist(), strict=True))
+    ordinals = np.concatenate([s.doc_ordinals for s in rows.segments])
+    names = RunDocuments(tokens_folder).names(ordinals[ordinals >= 0].tolist())
+    redacted = frozenset(RedactedFiles.load(tokens_folder).documents)
     slots = []
     for number, tokens, segments in zip(rows.slots.tolist(), rows.tokens, rows.segments, strict=True):
         shown = []
         at = 0
-        for ordinal, start, count in zip(*(a.tolist() for a in segments[:3]), strict=True):
+        for ordinal, start, count, flags in zip(*(a.tolist() for a in segments), strict=True):
             if ordinal >= 0:
+                doc_id, url = names[ordinal]
+                gone = ordinal in redacted
                 shown.append(
                     {
-                        "doc_id": names[ordinal]["doc_id"],
-                        "url": names[ordinal]["url"],
+                        "doc_id": doc_id,
+                        "url": url,
                         "doc_token_start": start,
                         "tokens": count,
-                        "text": tokenizer.decode(tokens[at : at + count]),
+                        "masked": bool(flags & MASKED) or count == 1,
+                        "redacted": gone,
+                        "text": REDACTED_TEXT if gone else tokenizer.decode(tokens[at : at + count]),
                     }
                 )
             at += count
-        slots.append({"slot": number, "source": sources[number], "segments": shown})
-    return {"step": step, "steps_total": order.steps, "slots": slots}
+        slots.append(
+            {
+                "slot": number,
+                "source": sources[number],
+                "epoch": epochs[number],
+                "pad_tokens": _pad_tokens(segments),
+                "segments": shown,
+            }
+        )
+    return {
+        "step": step,
+        "steps_total": order.steps,
+        "phase": phase.phase,
+        "phases_total": len(order.rule.phases),
+        "sequence_length": phase.sequence_length,
+        "batch_size": phase.batch_size,
+        "pad_share": sum(s["pad_tokens"] for s in slots) / rows.tokens.size,
+        "slots": slots,
+    }
 
 
 def find_documents(
-    run: str, *, doc_id: str | None = None, url: str | None = None, domain: str | None = None
+    run: str,
+    *,
+    doc_id: str | None = None,
+    url: str | None = None,
+    domain: str | None = None,
+    content_hash: str | None = None,
+    note: Note = to_stderr,
 ) -> dict[str, Any]:
-    """The steps and slots that read a document: by its doc_id, its URL (any spelling) or its registered domain.
+    """The steps and slots that read a document: by doc_id, URL (any spelling), registered domain or content hash.
 
-    Exactly one of the three is given. No documents: none of that name was tokenised, so none was trained on. A document
-    without hits was tokenised and never read; `never` then says why. `masked`: no token of the hit is a label, so the
-    model was not trained to predict any of it there (a single token at the border of a sequence is such a hit).
+    Exactly one of the four is given. No documents: none of that name was tokenised, so none was trained on. A document
+    without hits was never read; `never` then says why. `masked`: no token of the hit is a label, so the model was not
+    trained to predict any of it there (a single token at the border of a sequence is such a hit).
+
+    Args:
+        run: run folder.
+        doc_id: of one document.
+        url: that documents were fetched from.
+        domain: registered domain.
+        content_hash: of the text, 32 hexadecimal digits.
+        note: takes a line when the search is slow because no index can be kept.
 
     Returns:
-        {"documents": [{"doc_id", "url", "hits": [{"phase", "step", "slot", "tokens", "masked"}], "never"}],
-        "steps_total"}; documents in the corpus's order, hits by step and slot; never: null where there are hits.
+        {"documents": [{"doc_id", "url", "hits": [{"phase", "epoch", "step", "slot", "tokens", "masked"}], "never",
+        "redacted"}], "steps_total"}; documents in the corpus's order, held-out ones last, hits by step and slot;
+        never: null where there are hits.
     """
-    if doc_id is not None:
-        chosen = pc.field("doc_id") == doc_id
-    elif url is not None:
-        chosen = pc.field("url") == (urls.normalise(url) or url)
-    elif domain is not None:
-        chosen = pc.field("domain") == domain.lower()
-    else:
-        raise InputError("nothing to look for", remedy="name a doc_id, a URL or a domain")
+    kind, value = _wanted(doc_id, url, domain, content_hash)
     order = Order.open(run)
-    derivation = order.derivation()
+    tokens_folder = storage.join(run, "tokens")
+    matches = RunDocuments(tokens_folder, note).find(kind, value)
     found = []
-    for document in _documents(run, chosen):
-        uses = derivation.uses(document["doc_ordinal"])
-        found.append(
-            {
-                "doc_id": document["doc_id"],
-                "url": document["url"],
-                "hits": [_hit(use) for use in uses],
-                "never": None if uses else _why_never(derivation, document["doc_ordinal"]),
-            }
-        )
+    if matches:
+        derivation = order.derivation()
+        takedown = load_takedown(storage.join(run, "order"), order.rule)
+        redacted = frozenset(RedactedFiles.load(tokens_folder).documents)
+        for ordinal, (name, address) in matches:
+            uses = derivation.uses(ordinal)
+            never = None if uses else _why_never(order, derivation, takedown, ordinal)
+            found.append(_found(name, address, [_hit(use) for use in uses], never, ordinal in redacted))
+    for folder, why in _HELD_OUT.items():
+        path = storage.join(run, *folder.split("/"), "documents.parquet")
+        if storage.exists(path):
+            found += [_found(name, address, [], why, False) for _, (name, address) in scan_documents(path, kind, value)]
     return {"documents": found, "steps_total": order.steps}
+
+
+# Folders of a run with documents that were set apart before the order was made.
+_HELD_OUT = {
+    "held_out": "it is held out for evaluation",
+    "held_out/copies": "it is a copy of a document that is held out for evaluation",
+}
+
+
+def _wanted(
+    doc_id: str | None, url: str | None, domain: str | None, content_hash: str | None
+) -> tuple[Kind, str | bytes]:
+    if doc_id is not None:
+        return "doc_id", doc_id
+    if url is not None:
+        return "url", urls.normalise(url) or url
+    if domain is not None:
+        return "domain", domain.lower()
+    if content_hash is not None:
+        return "content_hash", content_hash_bytes(content_hash)
+    raise InputError("nothing to look for", remedy="name a doc_id, a URL, a domain or a content hash")
+
+
+def content_hash_bytes(digits: str) -> bytes:
+    """The 16 bytes of 32 hexadecimal digits. Raises InputError."""
+    try:
+        data = bytes.fromhex(digits)
+    except ValueError:
+        data = b""
+    if len(data) != 16:
+        raise InputError(
+            "a content hash has 32 hexadecimal digits",
+            value=digits,
+            remedy="name BLAKE2b-128 of the document's text in UTF-8; `corpusmill inspect` shows it",
+        )
+    return data
+
+
+def _found(doc_id: str, url: str, hits: list[dict[str, Any]], never: str | None, redacted: bool) -> dict[str, Any]:
+    return {"doc_id": doc_id, "url": url, "hits": hits, "never": never, "redacted": redacted}
 
 
 def _hit(use: Use) -> dict[str, Any]:
     return {
         "phase": use.phase,
+        "epoch": use.epoch,
         "step": use.step,
         "slot": use.slot,
         "tokens": use.num_tokens,
@@ -103,17 +189,20 @@ def _hit(use: Use) -> dict[str, Any]:
     }
 
 
-def _why_never(derivation: Derivation, doc_ordinal: int) -> str:
+def _why_never(order: Order, derivation: Derivation, takedown: Takedown, doc_ordinal: int) -> str:
+    at = int(np.searchsorted(takedown.excluded, doc_ordinal))
+    if at < len(takedown.excluded) and takedown.excluded[at] == doc_ordinal:
+        return "it was taken down: this revision of the order leaves it out"
+    source = next(s.name for s in order.index.sources if s.first <= doc_ordinal < s.stop)
+    if all(use.name != source for phase in order.rule.phases for use in phase.sources):
+        return f"no phase reads its source, {source}"
     if not derivation.num_sequences(doc_ordinal):
         return "it is a single token, alone in its packing block, which makes no sequence"
-    return f"its sequences come after the order's last step, {derivation.rule.steps - 1}"
+    return f"the order's {order.steps} steps do not reach its sequences"
 
 
-def _documents(run: str, chosen: pc.Expression) -> list[dict[str, Any]]:
-    path = storage.join(run, "tokens", "documents.parquet")
-    table: pa.Table = storage.read_parquet(path, ["doc_ordinal", "doc_id", "url"], chosen)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+def _pad_tokens(segments: RowSegments) -> int:
+    return int(segments.num_tokens[(segments.flags & PAD) != 0].sum())
 
 
 def _tokenizer(run: str, order: Order) -> Tokenizer:

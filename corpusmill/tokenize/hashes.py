@@ -57,18 +57,19 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
     for leaf in leaves:
         height, node = 0, leaf
         while stack and stack[-1][0] == height:
-            node = _inner(stack.pop()[1], node)
+            node = inner_node(stack.pop()[1], node)
             height += 1
         stack.append((height, node))
     if not stack:
         return hashlib.sha256(b"").digest()
     node = stack.pop()[1]
     while stack:
-        node = _inner(stack.pop()[1], node)
+        node = inner_node(stack.pop()[1], node)
     return node
 
 
-def _inner(left: bytes, right: bytes) -> bytes:
+def inner_node(left: bytes, right: bytes) -> bytes:
+    """Node above two nodes of a Merkle tree."""
     return hashlib.sha256(b"\1" + left + right).digest()
 
 

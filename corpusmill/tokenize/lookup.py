@@ -28,6 +28,7 @@ from corpusmill.core import storage
 from corpusmill.core.errors import InputError, VerificationFailed
 from corpusmill.core.hashing import Int64Array, UInt64Array, hash64
 from corpusmill.tokenize.hash_pairs import PairIndex, PairWriter
+from corpusmill.tokenize.redaction import RedactedFiles
 from corpusmill.tokenize.shards import TOKEN_DOCUMENT, TokensManifest, load_model
 from corpusmill.tokenize.store import check_size
 
@@ -64,13 +65,14 @@ def build(tokens_folder: str) -> LookupManifest:
         VerificationFailed: documents.parquet is not the one of manifest.json.
     """
     tokens = _manifest(tokens_folder)
-    old = _current(tokens_folder, tokens.documents_sha256)
+    documents_sha256, documents_bytes = _expected(tokens_folder, tokens)
+    old = _current(tokens_folder, documents_sha256)
     if old is not None:
         return old
     documents_path = storage.join(tokens_folder, "documents.parquet")
-    check_size(documents_path, tokens.documents_bytes)
+    check_size(documents_path, documents_bytes)
     seen = storage.sha256_file(documents_path)
-    if seen != tokens.documents_sha256:
+    if seen != documents_sha256:
         raise VerificationFailed(
             "documents.parquet is not the one of manifest.json",
             where=documents_path,
@@ -98,7 +100,7 @@ def build(tokens_folder: str) -> LookupManifest:
             writer.write(_pairs_path(folder, kind))
     storage.remove_folder(str(scratch))
     manifest = LookupManifest(
-        documents_sha256=tokens.documents_sha256,
+        documents_sha256=documents_sha256,
         documents=tokens.documents,
         names_rows=NAMES_ROWS,
         names_bytes=storage.size_bytes(names_path),
@@ -126,11 +128,11 @@ class Lookup:
             InputError: the folder is not local, or there is no index.
             VerificationFailed: the index is of another documents.parquet, or not whole.
         """
-        tokens = _manifest(tokens_folder)
+        documents_sha256, _ = _expected(tokens_folder, _manifest(tokens_folder))
         manifest = _read(tokens_folder)
         if manifest is None:
             raise InputError("there is no index of the documents", where=_folder(tokens_folder), remedy=_REMEDY)
-        if manifest.documents_sha256 != tokens.documents_sha256:
+        if manifest.documents_sha256 != documents_sha256:
             raise VerificationFailed(
                 "the index is of another documents.parquet",
                 where=_folder(tokens_folder),
@@ -220,6 +222,12 @@ def _manifest(tokens_folder: str) -> TokensManifest:
             remedy="copy the run's tokens/ folder to a local path",
         )
     return TokensManifest.load(tokens_folder)
+
+
+def _expected(tokens_folder: str, tokens: TokensManifest) -> tuple[str, int]:
+    """(SHA-256, bytes) of documents.parquet as it is, redactions included."""
+    redacted = RedactedFiles.load(tokens_folder)
+    return redacted.expected("documents.parquet", tokens.documents_sha256, tokens.documents_bytes)
 
 
 def _folder(tokens_folder: str) -> str:

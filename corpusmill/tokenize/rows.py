@@ -117,6 +117,18 @@ def row_leaf(
 
     known: commitments by number of the segment, which are taken as they are: those of redacted documents.
     """
+    return leaf_hash(slot, row_commitments(tokens_row, segments, loss_mask_row, index, dtype, known))
+
+
+def row_commitments(
+    tokens_row: npt.NDArray[np.integer],
+    segments: RowSegments,
+    loss_mask_row: BoolArray,
+    index: DocumentIndex,
+    dtype: np.dtype[np.integer],
+    known: Mapping[int, bytes] = _NONE,
+) -> list[bytes]:
+    """The commitments of one sequence's segments, 32 bytes each, from what `row_leaf` takes."""
     tokens = memoryview(np.ascontiguousarray(tokens_row, dtype=dtype).tobytes())
     mask = memoryview(b"\0" + np.ascontiguousarray(loss_mask_row, dtype=np.uint8).tobytes())
     width = dtype.itemsize
@@ -132,7 +144,7 @@ def row_leaf(
             salt = index.salt(ordinal) if ordinal >= 0 else NO_SALT
             commitments.append(segment_commitment(salt, tokens[at * width : end * width], mask[at:end], at, count))
         at = end
-    return leaf_hash(slot, commitments)
+    return commitments
 
 
 def leaves_of(
