@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,9 +48,23 @@ def copies(chain: Chain, doc_id: str, limit: int) -> Copies:
     A copy's twin was kept by the step that removed the copy, and can itself only go at a later step; so one look at the
     removals of every step, from the last to the first, finds all.
     """
-    wanted = pa.array([doc_id], pa.string())
     total = 0
     listed: list[Copy] = []
+    for rows in gone_for(chain, pa.array([doc_id], pa.string())):
+        total += rows.num_rows
+        listed += [
+            Copy(**{name: row[name] for name in _COLUMNS if name != "value"}, similarity=row["value"])
+            for row in rows.slice(0, limit - len(listed)).to_pylist()
+        ]
+    return Copies(total, listed)
+
+
+def gone_for(chain: Chain, kept: pa.Array) -> Iterator[pa.Table]:
+    """The removals of every corpus step, the last first, of what went for the doc_ids `kept`, and for that in turn.
+
+    Columns doc_id, url, stage, rule, value, twin; by doc_id within a step; steps without any are left out.
+    """
+    wanted = kept
     for index in reversed(range(chain.documents_end, len(chain.steps))):
         found = []
         for shard in chain.shards:
@@ -61,12 +76,6 @@ def copies(chain: Chain, doc_id: str, limit: int) -> Copies:
             goes_for = pc.and_(pc.is_in(twins, value_set=wanted), pc.not_equal(twins, removed.column("doc_id")))
             found.append(removed.filter(goes_for))
         rows = pa.concat_tables(found).sort_by("doc_id") if found else None
-        if rows is None or rows.num_rows == 0:
-            continue
-        total += rows.num_rows
-        listed += [
-            Copy(**{name: row[name] for name in _COLUMNS if name != "value"}, similarity=row["value"])
-            for row in rows.slice(0, limit - len(listed)).to_pylist()
-        ]
-        wanted = pa.concat_arrays([wanted, rows.column("doc_id").combine_chunks()])
-    return Copies(total, listed)
+        if rows is not None and rows.num_rows:
+            yield rows
+            wanted = pa.concat_arrays([wanted, rows.column("doc_id").combine_chunks()])

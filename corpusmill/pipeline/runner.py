@@ -17,6 +17,7 @@ from corpusmill.pipeline.progress import Reporter
 from corpusmill.pipeline.recipe import BUILT_IN_SAMPLE, Recipe
 from corpusmill.pipeline.refine import Refinery
 from corpusmill.pipeline.status import open_run, status
+from corpusmill.pipeline.takedown_records import refuse_to_bring_back
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def run_recipe(
     reporter.say(f"{resolved.name}: {len(paths)} WARC files, {total_bytes / 1e6:.1f} MB, {len(shards)} shards")
     resolved = resolved.model_copy(update={"history": [storage.absolute(path) for path in resolved.history]})
     chain = _chain(run, resolved, shards)
+    _check_takedowns(resolved, chain, selection)
     _write_run_files(resolved, chain)
     _execute(resolved, chain, selection, workers=workers, address=address, reporter=reporter)
 
@@ -83,8 +85,9 @@ def rerun_stage(
     shards = inputs.load(run)
     chain = _chain(run, resolved, shards)
     _check_before(resolved, chain, name, run)
-    _write_run_files(resolved, chain)
     selection = Selection(name, name, force)
+    _check_takedowns(resolved, chain, selection)
+    _write_run_files(resolved, chain)
     _execute(resolved, chain, selection, workers=workers, address=address, reporter=Reporter(quiet=quiet))
     return [s.name for s in status(run).stages if s.state == "stale"]
 
@@ -127,6 +130,13 @@ def _execute(
         raise
     finally:
         events.close()
+
+
+def _check_takedowns(resolved: Recipe, chain: Chain, selection: Selection) -> None:
+    names = _stage_names(resolved)
+    first = names.index(selection.first) if selection.first else 0
+    last = names.index(selection.last) if selection.last else len(names) - 1
+    refuse_to_bring_back(Products(resolved, chain), chain, names[first : last + 1], force=selection.force)
 
 
 def _stage_names(resolved: Recipe) -> list[str]:
