@@ -60,8 +60,8 @@ class Request:
 class Outcome:
     """What came of a request. record: of the takedown, also when it is only planned.
 
-    state: planned (dry run), done, or nothing (all of it was taken down before). outside: what may hold the texts and is
-    not touched. finished: numbers of earlier takedowns that had been killed and are done now.
+    state: planned (dry run), done, or nothing (all of it was taken down before). outside: what may hold the texts and
+    is not touched. finished: numbers of earlier takedowns that had been killed and are done now.
     """
 
     state: str

@@ -68,7 +68,7 @@ def _value(kind: Kind, line: str, where: str) -> str:
 
 
 def find(run: str, kind: Kind, values: Sequence[str], records: Sequence[TakedownRecord]) -> Found:
-    """The documents that the lines name, wherever the run has a row of them; `records` know the URLs that are erased."""
+    """The documents that the lines name, wherever the run has a row of them; `records` know erased URLs."""
     found = Found()
     wanted = set(values)
     seen: set[str] = set()
@@ -109,29 +109,25 @@ def _rows(run: str) -> Iterator[pa.Table]:
         yield _columns(path)
 
 
+_COLUMNS = {
+    "doc_id": pa.string(),
+    "url": pa.string(),
+    "content_hash": pa.binary(16),
+    "doc_ordinal": pa.int64(),
+    "rule": pa.string(),
+}
+
+
 def _columns(path: str) -> pa.Table:
     with storage.open_read(path) as file:
         parquet = pq.ParquetFile(file)
         names = set(parquet.schema_arrow.names)
-        table = parquet.read(
-            columns=[n for n in ("doc_id", "url", "content_hash", "doc_ordinal", "rule") if n in names]
-        )
-    count = table.num_rows
-    no_rule, no_hash, no_ordinal = (
-        pa.nulls(count, pa.string()),
-        pa.nulls(count, pa.binary(16)),
-        pa.nulls(count, pa.int64()),
-    )
-    rule = table.column("rule") if "rule" in names else no_rule
-    return pa.table(
-        {
-            "doc_id": table.column("doc_id"),
-            "url": table.column("url"),
-            "content_hash": table.column("content_hash") if "content_hash" in names else no_hash,
-            "doc_ordinal": table.column("doc_ordinal") if "doc_ordinal" in names else no_ordinal,
-            "is_page": pc.fill_null(pc.not_equal(rule, _NO_PAGE), True),
-        }
-    )
+        table = parquet.read(columns=[name for name in _COLUMNS if name in names])
+    for name, kind in _COLUMNS.items():
+        if name not in names:
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    is_page = pc.fill_null(pc.not_equal(table.column("rule"), _NO_PAGE), True)
+    return table.select(list(_COLUMNS)[:-1]).append_column("is_page", is_page)
 
 
 def _match(rows: pa.Table, kind: Kind, wanted: set[str], found: Found, seen: set[str]) -> None:

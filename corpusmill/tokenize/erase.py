@@ -131,7 +131,8 @@ def _ranges(manifest: TokensManifest, index: DocumentIndex, number: int, documen
     """[start, stop) of those documents that shard `number` holds, in tokens from its beginning: int64 (k, 2)."""
     first = sum(s.documents for s in manifest.shards[:number])
     inside = documents[(documents >= first) & (documents < first + manifest.shards[number].documents)]
-    return np.stack([index.offsets[inside], index.offsets[inside + 1]], axis=1) - index.offsets[first]
+    ranges: Int64Array = np.stack([index.offsets[inside], index.offsets[inside + 1]], axis=1) - index.offsets[first]
+    return ranges
 
 
 def _overwrite(path: str, ranges: Int64Array, dtype: np.dtype[np.unsignedinteger], pad_id: int) -> str:

@@ -96,8 +96,10 @@ class Order:
 
     def check_can_be_fed(self, first_step: int, stop_step: int) -> None:
         """Raises InputError when one of the steps [first_step, stop_step) reads a document that was redacted."""
-        derivation = self.derivation() if self.redacted.documents else None
-        for ordinal in self.redacted.documents if derivation is not None else ():
+        if not self.redacted.documents:
+            return
+        derivation = self.derivation()
+        for ordinal in self.redacted.documents:
             steps = [use.step for use in derivation.uses(ordinal) if first_step <= use.step < stop_step]
             if steps:
                 raise InputError(
@@ -116,7 +118,8 @@ class Order:
             return True
         for folder in ancestors(self._folder):
             if load_model(OrderSummary, storage.join(folder, "order.json")).order_root == order_root:
-                return roots_of(folder)[:next_step] == self._roots.slice(0, next_step).to_pylist()
+                now: list[bytes] = self._roots.slice(0, next_step).to_pylist()
+                return roots_of(folder)[:next_step] == now
         return False
 
     @cached_property
