@@ -84,11 +84,11 @@ def takedown(
             value=", ".join(outcome.not_found[:5]),
             remedy="corpusmill explain RUN URL tells what a run knows; --allow-missing takes down those that are found",
         )
-    if outcome.record.left:
+    if outcome.left:
         raise DataError(
             "files in the run folder still quote the documents; they are not corpusmill's own",
             where=run,
-            value=", ".join(outcome.record.left),
+            value=", ".join(outcome.left),
             remedy="delete them",
         )
 
@@ -98,6 +98,7 @@ def _to_json(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state,
         "takedown": outcome.record.model_dump(mode="json"),
         "not_found": outcome.not_found,
+        "left": outcome.left,
         "outside": outcome.outside,
         "finished": outcome.finished,
     }
@@ -139,6 +140,8 @@ def _print(outcome: Outcome) -> None:
         print(f"{len(record.files)} tables and the token shards lose them; order root {record.order_root}")
         for name in record.deleted:
             print(f"  deleted, to be made again: {name}")
+    for name in outcome.left:
+        print(f"still quotes them: {name}")
     for line in outcome.not_found:
         print(f"not in this run: {line}")
     print("not touched, whatever it holds:")

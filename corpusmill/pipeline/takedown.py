@@ -60,13 +60,15 @@ class Request:
 class Outcome:
     """What came of a request. record: of the takedown, also when it is only planned.
 
-    state: planned (dry run), done, or nothing (all of it was taken down before). outside: what may hold the texts and
-    is not touched. finished: numbers of earlier takedowns that had been killed and are done now.
+    state: planned (dry run), done, or nothing (all of it was taken down before). left: files of the run that this or an
+    earlier takedown found quoting its documents, and that are there still. outside: what may hold the texts and is not
+    touched. finished: numbers of earlier takedowns that had been killed and are done now.
     """
 
     state: str
     record: TakedownRecord
     not_found: list[str]
+    left: list[str]
     outside: list[str]
     finished: list[int]
 
@@ -85,23 +87,31 @@ def take_down(run: str, request: Request, *, dry_run: bool = False, allow_missin
     if not storage.is_local(run):
         raise InputError("a takedown needs the run on a file system", where=run, remedy="copy the run to a local path")
     values = takedown_request.read_request(request.kind, request.path)
-    revisions.finish_revision(storage.join(run, "order"))
+    finished = _finish_pending(run, dry_run)
     load_order(run)  # refuses a run without an order
-    finished = [] if dry_run else _finish_pending(run)
     planned, not_found = _plan(run, request, values)
     done = not dry_run and (allow_missing or not not_found)
     if _is_nothing(run, planned):
         state = "nothing"
     elif done and planned.documents:
+        erasure.check_manifests(run, planned.files)
         planned = _execute(run, planned)
         state = "done"
     else:
         state = "planned"
-    return Outcome(state, planned, not_found, _outside(run), finished)
+    named = {name for record in (*takedown_records.load_records(run), planned) for name in record.left}
+    left = [name for name in sorted(named) if storage.exists(storage.join(run, name))]
+    return Outcome(state, planned, not_found, left, _outside(run), finished)
 
 
-def _finish_pending(run: str) -> list[int]:
+def _finish_pending(run: str, dry_run: bool) -> list[int]:
     pending = [record for record in takedown_records.load_records(run) if record.state == "pending"]
+    if pending and dry_run:
+        raise UserError(
+            f"takedown {pending[0].number} of this run was stopped halfway",
+            where=run,
+            remedy="run a takedown without --dry-run: it goes on where that one stopped",
+        )
     for record in pending:
         _execute(run, record)
     return [record.number for record in pending]
@@ -275,8 +285,6 @@ def _is_nothing(run: str, record: TakedownRecord) -> bool:
 
 def _execute(run: str, record: TakedownRecord) -> TakedownRecord:
     """Does what the record says; may be called again after it was killed."""
-    if record.redact:
-        erasure.check_manifests(run, record.files)
     takedown_records.save_record(run, record)
     takedown_records.write_removals(run)
     if record.mode != "redact":

@@ -130,6 +130,9 @@ def _columns(path: str) -> pa.Table:
     return table.select(list(_COLUMNS)[:-1]).append_column("is_page", is_page)
 
 
+_UNKNOWN = TakenDocument(doc_id="", doc_ordinal=None, content_hash=None, url_sha256=None)
+
+
 def _match(rows: pa.Table, kind: Kind, wanted: set[str], found: Found, seen: set[str]) -> None:
     column = {"urls": "url", "docs": "doc_id", "content_hashes": "content_hash"}[kind]
     # A line that named a document by its URL also names its rows in tables where the URL is gone.
@@ -142,13 +145,13 @@ def _match(rows: pa.Table, kind: Kind, wanted: set[str], found: Found, seen: set
         value = row[column].hex() if isinstance(row[column], bytes) else row[column]
         if value in wanted:
             seen.add(value)
-        known = found.documents.get(row["doc_id"])
+        known = found.documents.get(row["doc_id"], _UNKNOWN)
         content_hash = row["content_hash"].hex() if row["content_hash"] is not None else None
         found.documents[row["doc_id"]] = TakenDocument(
             doc_id=row["doc_id"],
-            doc_ordinal=row["doc_ordinal"] if row["doc_ordinal"] is not None else known and known.doc_ordinal,
-            content_hash=content_hash or (known and known.content_hash),
-            url_sha256=digest(row["url"].encode()) if row["url"] else known and known.url_sha256,
+            doc_ordinal=row["doc_ordinal"] if row["doc_ordinal"] is not None else known.doc_ordinal,
+            content_hash=content_hash or known.content_hash,
+            url_sha256=digest(row["url"].encode()) if row["url"] else known.url_sha256,
         )
 
 

@@ -76,7 +76,7 @@ def redact_tokens(tokens_folder: str, order_folder: str, doc_ordinals: Collectio
             bytes=storage.size_bytes(path),
             original_sha256=manifest.documents_sha256,
         )
-    done = RedactedFiles(documents=before.documents, files=files)
+    done = RedactedFiles(documents=before.documents, files=dict(sorted(files.items())))
     done.save(tokens_folder)
     return done
 

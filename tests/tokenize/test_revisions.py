@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import takedown_runs
 from oracle_order import OracleOrder
 from synthetic import lengths_of, write_tokens
 
-from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError, InputError
 from corpusmill.tokenize import revisions
 from corpusmill.tokenize.order import OrderSummary, build_order
@@ -156,49 +156,16 @@ def test_nothing_left_of_a_source_and_no_order_are_refused(tmp_path: Path) -> No
         revise(tmp_path, revisions.with_excluded(NOTHING, ordinals(1)))
 
 
-class Killed(BaseException):
-    """As if the process had been killed."""
-
-
 def test_killed_at_any_write_the_same_revision_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(tmp_path / "run", file_sequences=8)
-    straight = tmp_path / "straight"
-    shutil.copytree(tmp_path / "run", straight)
+    made, straight = tmp_path / "made", tmp_path / "straight"
+    make(made, file_sequences=8)
+    shutil.copytree(made, straight)
     takedown = revisions.with_excluded(NOTHING, ordinals(5, 50))
     revise(straight, takedown)
-    wanted = {str(p.relative_to(straight)): p.read_bytes() for p in sorted(straight.rglob("*")) if p.is_file()}
-
-    calls = 0
-    limit = 0
-    real = {name: getattr(storage, name) for name in ("open_write", "remove", "remove_folder")}
-
-    def counted(name: str):  # type: ignore[no-untyped-def]
-        def call(*arguments: object):  # type: ignore[no-untyped-def]
-            nonlocal calls
-            calls += 1
-            if calls > limit:
-                raise Killed
-            return real[name](*arguments)
-
-        return call
-
+    wanted = takedown_runs.contents(straight)
     kills = 0
-    while True:
-        run = tmp_path / f"run-{limit}"
-        shutil.copytree(tmp_path / "run", run)
-        with monkeypatch.context() as patch:
-            for name in real:
-                patch.setattr(storage, name, counted(name))
-            calls = 0
-            try:
-                revise(run, takedown)
-            except Killed:
-                kills += 1
-            else:
-                break
+    for run in takedown_runs.killed_everywhere(made, tmp_path, lambda run: revise(run, takedown), monkeypatch):
         revise(run, takedown)
-        made = {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
-        assert made == wanted, limit
-        shutil.rmtree(run)
-        limit += 1
+        assert takedown_runs.contents(run) == wanted, run.name
+        kills += 1
     assert kills > 15, "every write was a place to be killed at"
