@@ -36,13 +36,14 @@ def root(
 
 
 def _register() -> None:
-    from corpusmill.cli import classifier, look, models, order, plan, run, train, tune
+    from corpusmill.cli import classifier, look, models, order, plan, run, takedown, train, tune
 
     run.register(app)
     plan.register(app)
     look.register(app)
     tune.register(app)
     train.register(app)
+    takedown.register(app)
     app.add_typer(order.app, name="order")
     app.add_typer(models.app, name="models")
     app.add_typer(classifier.app, name="classifier")

@@ -17,6 +17,7 @@ from corpusmill.pipeline.progress import Reporter
 from corpusmill.pipeline.recipe import BUILT_IN_SAMPLE, Recipe
 from corpusmill.pipeline.refine import Refinery
 from corpusmill.pipeline.status import open_run, status
+from corpusmill.pipeline.takedown_records import refuse_to_bring_back
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def run_recipe(
     resolved = resolved.model_copy(update=absolute)
     chain = _chain(run, resolved, shards)
     products = Products(resolved, chain, sources.find(resolved.sources, chain.shards))
+    _check_takedowns(resolved, chain, products, selection)
     _write_run_files(resolved, chain, products)
     _execute(resolved, chain, products, selection, workers=workers, address=address, reporter=reporter)
 
@@ -90,8 +92,9 @@ def rerun_stage(
     chain = _chain(run, resolved, shards)
     products = Products(resolved, chain, sources.find(resolved.sources, chain.shards))
     _check_before(resolved, chain, products, name)
-    _write_run_files(resolved, chain, products)
     selection = Selection(name, name, force)
+    _check_takedowns(resolved, chain, products, selection)
+    _write_run_files(resolved, chain, products)
     _execute(resolved, chain, products, selection, workers=workers, address=address, reporter=Reporter(quiet=quiet))
     return [s.name for s in status(run).stages if s.state == "stale"]
 
@@ -134,6 +137,13 @@ def _execute(
         raise
     finally:
         events.close()
+
+
+def _check_takedowns(resolved: Recipe, chain: Chain, products: Products, selection: Selection) -> None:
+    names = _stage_names(resolved)
+    first = names.index(selection.first) if selection.first else 0
+    last = names.index(selection.last) if selection.last else len(names) - 1
+    refuse_to_bring_back(products, chain, names[first : last + 1], force=selection.force)
 
 
 def _stage_names(resolved: Recipe) -> list[str]:

@@ -13,6 +13,7 @@ from corpusmill.pipeline.chain import Chain
 from corpusmill.pipeline.recipe import Recipe
 from corpusmill.pipeline.scores import scored_stages
 from corpusmill.pipeline.split_checks import split_checks
+from corpusmill.pipeline.takedown_records import takedown_checks
 from corpusmill.tokenize.verify import Check, Mode, verify_order
 
 
@@ -29,7 +30,7 @@ def verify_run(run: str, recipe: Recipe, chain: Chain, mode: Mode, sample: int) 
         checks += verify_order(run, mode, sample=sample)
     elif recipe.order is not None:
         checks.append(Check("order", False, "not built yet; run `corpusmill run` to the end"))
-    return checks
+    return [*checks, *takedown_checks(run)]
 
 
 def _stage_checks(chain: Chain, *, hashes: bool) -> Iterator[Check]:

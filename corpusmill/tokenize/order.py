@@ -29,6 +29,7 @@ from corpusmill.tokenize.derivation import Derivation
 from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.packing import PAD
 from corpusmill.tokenize.planning import make_rule
+from corpusmill.tokenize.redaction import load_commitments
 from corpusmill.tokenize.rows import leaves_of, materialise
 from corpusmill.tokenize.rule import SPEC, TABLE, Rule
 from corpusmill.tokenize.shards import TokensManifest, load_model
@@ -159,6 +160,7 @@ def write_part(tokens_folder: str, order_folder: str, part: Part) -> PartResult:
     """
     rule_bytes = storage.read_bytes(storage.join(order_folder, "rule.json"))
     derivation, index, store = _opened(tokens_folder, order_folder, digest(rule_bytes))
+    redacted = load_commitments(order_folder)
     phase = derivation.rule.phases[part.phase]
     roots: list[str] = []
     rows = pad_tokens = 0
@@ -169,7 +171,8 @@ def write_part(tokens_folder: str, order_folder: str, part: Part) -> PartResult:
             pad = (chunk.column("flags").to_numpy() & PAD) != 0
             pad_tokens += int(chunk.column("num_tokens").to_numpy()[pad].sum(dtype=np.int64))
             for step in materialise(chunk, phase.sequence_length, index, store, derivation.rule.tokenizer.pad_id):
-                roots.append(hashes.step_root(leaves_of(step, index, store.dtype)).hex())
+                leaves = leaves_of(step, index, store.dtype, redacted.get(step.step, {}))
+                roots.append(hashes.step_root(leaves).hex())
             writer.write_table(chunk, row_group_size=chunk.num_rows)
             rows += chunk.num_rows
     entry = _entry(order_folder, part.path, rows, part.first_step, part.steps)

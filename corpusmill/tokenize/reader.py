@@ -19,6 +19,8 @@ from corpusmill.tokenize import hashes
 from corpusmill.tokenize.derivation import Derivation
 from corpusmill.tokenize.hashes import step_root
 from corpusmill.tokenize.order import OrderSummary
+from corpusmill.tokenize.redaction import RedactedFiles
+from corpusmill.tokenize.revisions import ancestors, roots_of
 from corpusmill.tokenize.rows import BoolArray, RowSegments, StepRows, materialise, row_leaf
 from corpusmill.tokenize.rule import Phase, Rule
 from corpusmill.tokenize.shards import load_model
@@ -62,8 +64,12 @@ class Order:
         """
         summary, rule = self.summary, self.rule
         tokens, folder = storage.join(self.run_folder, "tokens"), self._folder
-        sizes = [(storage.join(tokens, "documents.parquet"), rule.documents.bytes, rule.documents.sha256)]
-        sizes += [(storage.join(tokens, f"{s.name}.bin"), s.bytes, s.sha256) for s in rule.shards]
+        stated = [("documents.parquet", rule.documents.sha256, rule.documents.bytes)]
+        stated += [(f"{s.name}.bin", s.sha256, s.bytes) for s in rule.shards]
+        sizes = []
+        for name, sha256, size in stated:
+            sha256, size = self.redacted.expected(name, sha256, size)
+            sizes.append((storage.join(tokens, name), size, sha256))
         sizes += [(storage.join(folder, f.path), f.bytes, f.sha256) for f in (*summary.table, summary.roots)]
         for path, size, sha256 in sizes:
             check_size(path, size)
@@ -82,6 +88,39 @@ class Order:
                 value=root.hex(),
                 remedy="restore the order folder; `corpusmill verify --full` says which part differs",
             )
+
+    @cached_property
+    def redacted(self) -> RedactedFiles:
+        """Documents whose tokens are gone."""
+        return RedactedFiles.load(storage.join(self.run_folder, "tokens"))
+
+    def check_can_be_fed(self, first_step: int, stop_step: int) -> None:
+        """Raises InputError when one of the steps [first_step, stop_step) reads a document that was redacted."""
+        if not self.redacted.documents:
+            return
+        derivation = self.derivation()
+        for ordinal in self.redacted.documents:
+            steps = [use.step for use in derivation.uses(ordinal) if first_step <= use.step < stop_step]
+            if steps:
+                raise InputError(
+                    f"step {steps[0]} reads a document whose tokens were redacted",
+                    where=f"document {ordinal}",
+                    remedy="only an order without it can be trained on now (corpusmill takedown RUN --mode rederive, in"
+                    " a run folder that has no train/); redact when training is done",
+                )
+
+    def continues(self, order_root: str, next_step: int) -> bool:
+        """Whether what was fed from the order `order_root` before `next_step` is what this order says, too.
+
+        So of this order itself, and of a revision that it replaces whose steps before `next_step` are the same.
+        """
+        if order_root == self.root:
+            return True
+        for folder in ancestors(self._folder):
+            if load_model(OrderSummary, storage.join(folder, "order.json")).order_root == order_root:
+                now: list[bytes] = self._roots.slice(0, next_step).to_pylist()
+                return roots_of(folder)[:next_step] == now
+        return False
 
     @cached_property
     def _roots(self) -> pa.ChunkedArray:

@@ -127,4 +127,5 @@ def _commitments_at(
                     index.salt(ordinal), data[part].tobytes(), mask[part].tobytes(), at, count
                 )
                 found.append((step, slot, number, ordinal, commitment))
-    return pa.table([list(column) for column in zip(*found, strict=True)], schema=REDACTED)
+    columns = [list(column) for column in zip(*found, strict=True)]
+    return pa.table(columns, schema=REDACTED) if found else REDACTED.empty_table()

@@ -28,6 +28,7 @@ from corpusmill.tokenize.packing import PAD
 from corpusmill.tokenize.permutation import Permutation, WindowPermutation
 from corpusmill.tokenize.redaction import RedactedFiles, load_commitments
 from corpusmill.tokenize.replay import Replay, replay
+from corpusmill.tokenize.revisions import ancestors, roots_of
 from corpusmill.tokenize.rule import Rule
 from corpusmill.tokenize.shards import DTYPES, TokensManifest, load_model, shard_path
 from corpusmill.tokenize.store import DocumentIndex, TokenStore, check_size
@@ -244,7 +245,8 @@ class _Verifier:
             path = storage.join(self._tokens, name)
             if storage.exists(path) and storage.read_bytes(path) != column.tobytes():
                 return f"{name} is not the column of documents.parquet"
-        return ""
+        left = [ordinal for ordinal in self._redacted.documents if np.any(salts.reshape(-1, 16)[ordinal])]
+        return f"document {left[0]} is redacted and still has its salt" if left else ""
 
     def _check_permutation(self) -> str:
         tried = 0
@@ -340,10 +342,15 @@ class _Verifier:
     def _check_fed(self) -> str:
         remedy = "the weights were not made from this order: keep fed.parquet with the order it belongs to, or retrain"
         table = _read(self._fed_path, "restore train/ from a copy", ["attempt", "step", "hash"])
+        earlier = [roots_of(folder) for folder in ancestors(self._order)]
+        replaced = 0
         for row in table.to_pylist():
             where = f"{self._fed_path}, attempt {row['attempt']}"
             if not 0 <= row["step"] < self._rule.steps:
                 raise _fail(f"step {row['step']} is not in the order", where, None, remedy)
             if row["hash"] != self._roots[row["step"]]:
-                raise _fail(f"step {row['step']} was fed another batch", where, row["hash"].hex(), remedy)
-        return f"{table.num_rows} steps were fed as planned"
+                if not any(row["hash"] == roots[row["step"]] for roots in earlier if row["step"] < len(roots)):
+                    raise _fail(f"step {row['step']} was fed another batch", where, row["hash"].hex(), remedy)
+                replaced += 1
+        by_earlier = f", {replaced} of them by a revision that this order replaces" if replaced else ""
+        return f"{table.num_rows} steps were fed as planned{by_earlier}"

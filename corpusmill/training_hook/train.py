@@ -189,7 +189,9 @@ def start_of(
             value=config.steps,
             remedy=f"steps: {order.steps} or fewer, or an order over more tokens",
         )
+    stop_step = config.steps or order.steps
     if not resume:
+        order.check_can_be_fed(0, stop_step)
         if len(Lineage(run)):
             raise UserError(
                 "this run was trained before",
@@ -202,10 +204,15 @@ def start_of(
         for line in skipped:
             _say(f"passed over {line}")
     if path is None or progress is None:
+        order.check_can_be_fed(0, stop_step)
         return None, None
+    order.check_can_be_fed(progress.next_step, stop_step)
     phase = order.phase(min(progress.next_step, order.steps - 1))
     pairs = {
-        "order root": (progress.order_root, order.root),
+        "order root": (
+            progress.order_root,
+            progress.order_root if order.continues(progress.order_root, progress.next_step) else order.root,
+        ),
         "tokenizer": (progress.tokenizer_sha256, order.tokenizer_sha256),
         "sequence length": (progress.sequence_length, phase.sequence_length),
         "batch size": (progress.batch_size, phase.batch_size),
