@@ -138,7 +138,7 @@ def read_olmo(folder: Path, part: dict[str, Any], export: dict[str, Any]) -> Arr
 
 def read_mds(folder: Path, part: dict[str, Any], export: dict[str, Any]) -> Arrays:
     """StreamingDataset behind a DataLoader of one process, and its partition over nodes, ranks and workers."""
-    _stand_in_for_torchvision()
+    stand_in_for_torchvision()
     from streaming import StreamingDataLoader, StreamingDataset
     from streaming.base.partition import get_partitions
     from streaming.base.util import clean_stale_shared_memory
@@ -175,7 +175,7 @@ def read_mds(folder: Path, part: dict[str, Any], export: dict[str, Any]) -> Arra
     return result | {"other_nodes": tokens[other[other >= 0]]}
 
 
-def _stand_in_for_torchvision() -> None:
+def stand_in_for_torchvision() -> None:
     """streaming imports torchvision for its image datasets; one built for another torch than ours does not import."""
     try:
         import torchvision  # noqa: F401
