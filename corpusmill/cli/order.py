@@ -1,4 +1,4 @@
-"""`corpusmill order`: what was trained on at a step, and at which steps a document was trained on."""
+"""`corpusmill order`: what a step reads, which steps read a document, and the order in other trainers' formats."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import typer
 from corpusmill.audit.trace import find_documents, show_step
 from corpusmill.cli.output import print_json
 from corpusmill.core.errors import UserError
+from corpusmill.pipeline.progress import Reporter
+from corpusmill.tokenize.exports.export import FORMATS, check_target, export_order
+from corpusmill.tokenize.reader import Order
 
-app = typer.Typer(help="The training order: step to documents, document to steps.", no_args_is_help=True)
+app = typer.Typer(help="The training order: step to documents, document to steps, exports.", no_args_is_help=True)
 
 RUN = typer.Argument(..., help="Run folder.")
 JSON = typer.Option(False, "--json", help="Print JSON.")
@@ -67,3 +70,34 @@ def find(
         for hit in document["hits"]:
             masked = ", masked" if hit["masked"] else ""
             print(f"  step {hit['step']} / {total}  slot {hit['slot']}  {hit['tokens']} tokens{masked}")
+
+
+@app.command()
+def export(
+    run: str = RUN,
+    to: str = typer.Option(..., metavar="FORMAT", help=f"One of {', '.join(FORMATS)}."),
+    out: str = typer.Option(..., metavar="FOLDER", help="Local folder to write; empty or new."),
+    no_masks: bool = typer.Option(False, "--no-masks", help="Tokens alone, without loss masks and segments."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier export in the folder."),
+    quiet: bool = typer.Option(False, "--quiet", help="No progress."),
+    as_json: bool = JSON,
+) -> None:
+    """Writes the order for another trainer, and says how that reads it and what it does not learn.
+
+    Example: corpusmill order export RUN --to megatron --out exported
+    """
+    check_target(to, out, overwrite=overwrite)
+    order = Order.open(run, verify=True)
+    with Reporter(quiet=quiet).track(f"export to {to}, steps", order.steps) as track:
+        done = export_order(order, to, out, masks=not no_masks, overwrite=overwrite, advance=track.advance)
+    if as_json:
+        print_json(done.model_dump())
+        return
+    print(f"grade: {done.grade}")
+    print(f"order root: {done.order.order_root}")
+    print(
+        f"{done.counts.rows:,} rows of {done.counts.tokens:,} tokens, {len(done.files)} files, {len(done.parts)} parts"
+    )
+    for title, lines in (("carried", done.carried), ("lost", done.lost), ("setup", done.setup)):
+        for line in lines or ("nothing",):
+            print(f"{title}: {line}")
