@@ -21,7 +21,8 @@ from corpusmill.pipeline.progress import Reporter
 from corpusmill.pipeline.recipe import Recipe, TokenizerSection
 from corpusmill.tokenize.order import build_order
 from corpusmill.tokenize.shards import TokenShard, encode_shard, merge_documents, shard_documents_path, shard_path
-from corpusmill.tokenize.tokenizer import Tokenizer, train_tokenizer
+from corpusmill.tokenize.tokenizer import Tokenizer, with_eos
+from corpusmill.tokenize.training import train_tokenizer
 from corpusmill.training_hook.config import TrainConfig
 
 _VERSION = 1  # raised when the same documents and settings would give other tokens or another order
@@ -41,6 +42,7 @@ class _EncodeJob:
     shard: str
     model: str
     out: str
+    num_threads: int
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,18 @@ class _OrderJob:
 def _make_tokenizer(job: _TokenizerJob) -> None:
     if job.config.model is not None:
         model = storage.read_bytes(job.config.model)
-        Tokenizer(model, job.config.model)  # refuses what is none
+        if job.config.eos_token is not None:
+            model = with_eos(model, job.config.eos_token, job.config.model)  # readers have only the file
+        tokenizer = Tokenizer(model, job.config.model)  # refuses what is none
+        if not job.config.allow_lossy:
+            tokenizer.require_exact()
         storage.write_bytes(job.out, model)
     else:
         train_tokenizer(job.files, job.config.training(), job.out)
 
 
 def _encode(job: _EncodeJob) -> TokenShard:
-    return encode_shard(job.file, job.shard, job.model, job.out)
+    return encode_shard(job.file, job.shard, job.model, job.out, num_threads=job.num_threads)
 
 
 def _make_order(job: _OrderJob) -> dict[str, Any]:
@@ -88,7 +94,9 @@ class Products:
         given = storage.sha256_file(section.model) if section.model is not None else None
         last = len(self._chain.steps) - 1
         corpus = [] if given else [self._chain.fingerprint(last, s) for s in self._chain.shards]
-        config = None if given else section.model_dump(mode="json")
+        config: Any = section.model_dump(mode="json")
+        if given:  # whether a loss is accepted changes no byte
+            config = None if section.eos_token is None else {"eos_token": section.eos_token}
         return artifacts.fingerprint(product="tokenizer", version=_VERSION, given=given, config=config, corpus=corpus)
 
     def _fingerprints(self, name: str) -> dict[str, str]:
@@ -162,7 +170,8 @@ class Products:
     ) -> None:
         files = self._documents()
         out = storage.join(self._run, "tokens")
-        jobs = [_EncodeJob(files[shard], shard, self._model, out) for shard in missing]
+        threads = -(-engine.cpus // len(missing))  # fewer shards than cores: each takes several
+        jobs = [_EncodeJob(files[shard], shard, self._model, out, threads) for shard in missing]
         counts = {s.name: self._kept_counts(s.name) for s in self._chain.shards}
         for job, made in engine.map("tokens", _encode, jobs, lambda job: job.shard):
             paths = [shard_path(out, job.shard), shard_documents_path(out, job.shard)]

@@ -127,10 +127,13 @@ def shard_documents_path(tokens_folder: str, shard: str) -> str:
     return storage.join(tokens_folder, "documents", f"{shard}.parquet")
 
 
-def encode_shard(document_file: str, shard_name: str, tokenizer_path: str, out_folder: str) -> TokenShard:
+def encode_shard(
+    document_file: str, shard_name: str, tokenizer_path: str, out_folder: str, *, num_threads: int = 1
+) -> TokenShard:
     """Encodes a Parquet file of documents (language is optional), in file order, to one token shard.
 
-    Pure and atomic: one task a shard, in any order. Holds 1,024 documents and the columns of the shard's rows.
+    Pure and atomic: one task a shard, in any order, in `num_threads` threads, which change no byte. Holds 1,024
+    documents and the columns of the shard's rows.
     """
     tokenizer = Tokenizer.load(tokenizer_path)
     dtype = DTYPES[token_dtype(tokenizer.vocab_size)]
@@ -140,7 +143,7 @@ def encode_shard(document_file: str, shard_name: str, tokenizer_path: str, out_f
     tokens = 0
     with storage.open_read(document_file) as source, storage.open_write(shard_path(out_folder, shard_name)) as target:
         for batch in pq.ParquetFile(source).iter_batches(_BATCH_DOCUMENTS, columns=[*SHARD_DOCUMENT.names, "text"]):
-            encoded = tokenizer.encode_batch(batch.column("text").to_pylist())
+            encoded = tokenizer.encode_batch(batch.column("text").to_pylist(), num_threads)
             data = b"".join(ids.astype(dtype).tobytes() + eos for ids in encoded)
             target.write(data)
             state.update(data)

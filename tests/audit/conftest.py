@@ -10,7 +10,7 @@ from corpusmill.core import documents, storage
 from corpusmill.core.hashing import content_hash
 from corpusmill.tokenize.order import OrderConfig, build_order
 from corpusmill.tokenize.shards import encode_shard, merge_documents
-from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer
 
 SHARDS = ("one", "two")
 

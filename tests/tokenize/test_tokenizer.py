@@ -10,7 +10,8 @@ from token_runs import WORDS, document_table, random_texts, write_documents
 
 from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError, InputError
-from corpusmill.tokenize.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer, TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.tokenizer import Tokenizer
+from corpusmill.tokenize.training import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TokenizerConfig, train_tokenizer
 
 
 @pytest.fixture(scope="session")
