@@ -21,68 +21,25 @@ from corpusmill.core.errors import InputError
 from corpusmill.core.hashing import hash64
 
 ALL = ""  # the group of every document where no languages are asked for
+_BATCH = 1024  # documents read at a time
 
 
-class Sampled(NamedTuple):
-    """A document of a sample; sorts by hash, then doc_id."""
+class Document(NamedTuple):
+    """A document as tokenizers see it."""
 
-    rank: int  # 64-bit hash of doc_id
     doc_id: str
-    language: str
+    language: str  # "" where its file does not say
     text: str
-    size: int  # UTF-8 bytes
-
-
-class _Entry:
-    """A document in a heap with the largest rank on top."""
-
-    __slots__ = ("document",)
-
-    def __init__(self, document: Sampled) -> None:
-        self.document = document
-
-    def __lt__(self, other: _Entry) -> bool:
-        return other.document[:2] < self.document[:2]
-
-
-class _Smallest:
-    """The documents of smallest rank that together hold `budget` bytes, as few as that takes."""
-
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._total = 0
-        self._heap: list[_Entry] = []
-        self.seen_bytes = 0
-
-    def wants(self, rank: int) -> bool:
-        return self._total < self._budget or rank <= self._heap[0].document.rank
-
-    def add(self, document: Sampled) -> None:
-        heapq.heappush(self._heap, _Entry(document))
-        self._total += document.size
-        while self._total - self._heap[0].document.size >= self._budget:
-            self._total -= heapq.heappop(self._heap).document.size
-
-    def documents(self) -> list[Sampled]:
-        return [entry.document for entry in self._heap]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Documents in order of rank; for every language (or ALL): bytes wanted and bytes that were there."""
+    """Documents in order of rank. UTF-8 bytes: of the sample, and of all text, by language (or ALL)."""
 
-    documents: tuple[Sampled, ...]
-    wanted_bytes: Mapping[str, int]
+    documents: tuple[Document, ...]
+    bytes: Mapping[str, int]
     seen_bytes: Mapping[str, int]
-
-    @property
-    def short(self) -> dict[str, tuple[int, int]]:
-        """Languages that have less text than their share: (bytes there are, bytes wanted)."""
-        return {
-            language: (self.seen_bytes[language], wanted)
-            for language, wanted in self.wanted_bytes.items()
-            if self.seen_bytes[language] < wanted
-        }
+    scarce: str | None  # the language of which there is too little: shares hold, so the sample is smaller for it
 
 
 def rank(doc_id: str) -> int:
@@ -93,6 +50,8 @@ def rank(doc_id: str) -> int:
 def take(document_files: Sequence[str], sample_bytes: int, shares: Mapping[str, Fraction] | None = None) -> Sample:
     """The documents of smallest rank, until `sample_bytes` of UTF-8 are reached; empty texts are passed over.
 
+    Shares hold: where a language has too little text, less is taken of the others.
+
     Args:
         document_files: Parquet with `doc_id` and `text`, and `language` where shares are given.
         sample_bytes: bytes of the sample; the last document may exceed it.
@@ -102,34 +61,112 @@ def take(document_files: Sequence[str], sample_bytes: int, shares: Mapping[str, 
     """
     budgets = {language: int(sample_bytes * share) for language, share in (shares or {ALL: Fraction(1)}).items()}
     groups = {language: _Smallest(budget) for language, budget in budgets.items()}
-    for path in document_files:
-        for batch in _batches(path, with_language=bool(shares)):
-            texts = batch.column("text")
-            sizes = pc.fill_null(pc.binary_length(texts), 0).to_pylist()
-            languages = batch.column("language").to_pylist() if shares else [ALL] * batch.num_rows
-            for row, doc_id in enumerate(batch.column("doc_id").to_pylist()):
-                group, size = groups.get(languages[row]), sizes[row]
-                if group is None or size == 0:
-                    continue
-                group.seen_bytes += size
-                ranked = rank(doc_id)
-                if group.wants(ranked):
-                    group.add(Sampled(ranked, doc_id, languages[row], texts[row].as_py(), size))
-    documents = sorted(document for group in groups.values() for document in group.documents())
-    return Sample(tuple(documents), budgets, {language: group.seen_bytes for language, group in groups.items()})
+    for batch in _batches(document_files, needs_language=shares is not None):
+        for row, (doc_id, language, size) in enumerate(zip(batch.doc_ids, batch.languages, batch.sizes, strict=True)):
+            group = groups.get(language if shares else ALL)
+            if group is None or size == 0:
+                continue
+            group.seen_bytes += size
+            key = (rank(doc_id), doc_id)
+            if group.wants(key):
+                group.add(key, size, Document(doc_id, language, batch.text(row)))
+    scarce = None
+    if shares:
+        there = {language: group.seen_bytes / shares[language] for language, group in groups.items()}
+        least = min(there, key=lambda language: (there[language], language))
+        if there[least] < sample_bytes:
+            scarce = least
+            for language, group in groups.items():
+                group.shrink(int(there[least] * shares[language]))
+    entries = sorted((entry for group in groups.values() for entry in group.entries), reverse=True)
+    return Sample(
+        tuple(entry.document for entry in entries),
+        {language: sum(entry.size for entry in group.entries) for language, group in groups.items()},
+        {language: group.seen_bytes for language, group in groups.items()},
+        scarce,
+    )
 
 
-def _batches(path: str, *, with_language: bool) -> Iterator[pa.RecordBatch]:
-    """doc_id and text, and language if asked for, of a file, 1,024 documents at a time."""
-    columns = ["doc_id", "text", *(["language"] if with_language else [])]
-    with storage.open_read(path) as source:
-        file = pq.ParquetFile(source)
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        if missing:
-            raise InputError(
-                "a file of documents lacks a column that the sample needs",
-                where=path,
-                value=", ".join(missing),
-                remedy="give the documents of a run; for any language, --set tokenizer.sample_languages=null",
+def documents(document_files: Sequence[str], sample_bytes: int) -> Iterator[list[Document]]:
+    """Documents with text, in batches: those of `take`, or all in order of files where `sample_bytes` is 0."""
+    if sample_bytes:
+        chosen = take(document_files, sample_bytes).documents
+        yield from (list(chosen[at : at + _BATCH]) for at in range(0, len(chosen), _BATCH))
+        return
+    for batch in _batches(document_files, needs_language=False):
+        yield [
+            Document(doc_id, language, batch.text(row))
+            for row, (doc_id, language, size) in enumerate(
+                zip(batch.doc_ids, batch.languages, batch.sizes, strict=True)
             )
-        yield from file.iter_batches(1024, columns=columns)
+            if size
+        ]
+
+
+class _Entry(NamedTuple):
+    """A chosen document; the one of largest rank is least, as a heap wants it."""
+
+    key: tuple[int, str]  # rank, doc_id
+    size: int  # UTF-8 bytes
+    document: Document
+
+    def __lt__(self, other: tuple[object, ...]) -> bool:
+        assert isinstance(other, _Entry)
+        return other.key < self.key
+
+
+class _Smallest:
+    """The documents of smallest rank that together hold `budget` bytes, as few as that takes."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._total = 0
+        self.entries: list[_Entry] = []  # a heap
+        self.seen_bytes = 0
+
+    def wants(self, key: tuple[int, str]) -> bool:
+        return self._total < self._budget or key < self.entries[0].key
+
+    def add(self, key: tuple[int, str], size: int, document: Document) -> None:
+        heapq.heappush(self.entries, _Entry(key, size, document))
+        self._total += size
+        self.shrink(self._budget)
+
+    def shrink(self, budget: int) -> None:
+        """Holds no more than `budget` asks for from now on."""
+        self._budget = budget
+        while self.entries and self._total - self.entries[0].size >= budget:
+            self._total -= heapq.heappop(self.entries).size
+
+
+class _Batch:
+    """Rows of a file: ids, languages, sizes of texts in UTF-8 bytes; texts one by one."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.doc_ids: list[str] = batch.column("doc_id").to_pylist()
+        spoken = batch.column("language").to_pylist() if "language" in batch.schema.names else [ALL] * batch.num_rows
+        self.languages: list[str] = [language or ALL for language in spoken]
+        self._texts = batch.column("text")
+        self.sizes: list[int] = pc.fill_null(pc.binary_length(self._texts), 0).to_pylist()
+
+    def text(self, row: int) -> str:
+        text: str = self._texts[row].as_py()
+        return text
+
+
+def _batches(document_files: Sequence[str], *, needs_language: bool) -> Iterator[_Batch]:
+    needed = ["doc_id", "text", *(["language"] if needs_language else [])]
+    for path in document_files:
+        with storage.open_read(path) as source:
+            file = pq.ParquetFile(source)
+            names = file.schema_arrow.names
+            if missing := [name for name in needed if name not in names]:
+                raise InputError(
+                    "a file of documents lacks a column",
+                    where=path,
+                    value=", ".join(missing),
+                    remedy="give the documents of a run; for text of any language, leave sample_languages out",
+                )
+            wanted = [name for name in ("doc_id", "language", "text") if name in names]
+            for batch in file.iter_batches(_BATCH, columns=wanted):
+                yield _Batch(batch)

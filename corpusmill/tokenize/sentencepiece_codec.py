@@ -111,9 +111,12 @@ class SentencePieceCodec:
 
 def _processor(model: bytes, where: str) -> Any:
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model)
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
         raise _no_model(where, str(error)) from error
+    if processor.get_piece_size() == 0:  # an empty file is a valid message
+        raise _no_model(where, "no pieces")
+    return processor
 
 
 def _no_model(where: str, seen: str) -> InputError:

@@ -55,11 +55,13 @@ class TokenizerConfig(BaseModel):
         default=0.9995, gt=0, le=1, description="share of characters that get their own piece"
     )
     split_digits: bool = True
-    user_symbols: tuple[str, ...] = Field((), description="strings that are one token wherever a text has them")
-    control_symbols: tuple[str, ...] = Field((), description="reserved tokens, which no text is ever encoded as")
+    user_symbols: tuple[str, ...] = Field(default=(), description="strings that are one token wherever a text has them")
+    control_symbols: tuple[str, ...] = Field(
+        default=(), description="reserved tokens, which no text is ever encoded as"
+    )
     sample_bytes: int = Field(default=256 << 20, ge=1, description="UTF-8 bytes to train on, chosen by hash of doc_id")
     sample_languages: dict[str, Share] | None = Field(
-        None, description="language to its share of the sample, adding up to 1; others are left out; null: as they come"
+        default=None, description="language to its share of the sample, adding up to 1; others are left out; null: any"
     )
     num_threads: int = Field(default=4, ge=1, le=64, description="part of the result: unigram models depend on it")
 

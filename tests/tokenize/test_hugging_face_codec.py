@@ -26,7 +26,8 @@ def changed(name: str, **keys: Any) -> bytes:
     return json.dumps(json.loads(file_of(name)) | keys).encode()
 
 
-HOSTILE = ["", " ", "</s>", "a </s> b", "</s></s>", "<|endoftext|>x<|im_start|>", "<unk>", "<s>a</s>", "<0x41>", "▁</s>▁"]
+MARKS = ["</s>", "a </s> b", "</s></s>", "<|endoftext|>x<|im_start|>", "<unk>", "<s>a</s>", "<0x41>", "▁</s>▁"]
+HOSTILE = ["", " ", *MARKS]
 
 
 @pytest.mark.parametrize("name", EXACT)
