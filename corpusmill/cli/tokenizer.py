@@ -203,7 +203,7 @@ def _sampled(run: str, config: TokenizerConfig, reporter: Reporter) -> Sample:
     reporter.say(f"sample: {len(sample.documents):,} documents: {taken}")
     if sample.scarce is not None:
         there = sample.seen_bytes[sample.scarce]
-        reporter.warn(f"{sample.scarce} has only {there:,} bytes; shares hold, so the sample is smaller for it")
+        reporter.warn(f"{sample.scarce} has only {there:,} bytes; less is taken of the others, so that shares hold")
     return sample
 
 

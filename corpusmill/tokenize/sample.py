@@ -39,7 +39,7 @@ class Sample:
     documents: tuple[Document, ...]
     bytes: Mapping[str, int]
     seen_bytes: Mapping[str, int]
-    scarce: str | None  # the language of which there is too little: shares hold, so the sample is smaller for it
+    scarce: str | None  # the language of which there is so little that others were cut to hold the shares
 
 
 def rank(doc_id: str) -> int:
@@ -70,14 +70,7 @@ def take(document_files: Sequence[str], sample_bytes: int, shares: Mapping[str, 
             key = (rank(doc_id), doc_id)
             if group.wants(key):
                 group.add(key, size, Document(doc_id, language, batch.text(row)))
-    scarce = None
-    if shares:
-        there = {language: group.seen_bytes / shares[language] for language, group in groups.items()}
-        least = min(there, key=lambda language: (there[language], language))
-        if there[least] < sample_bytes:
-            scarce = least
-            for language, group in groups.items():
-                group.shrink(int(there[least] * shares[language]))
+    scarce = _hold_shares(groups, sample_bytes, shares) if shares else None
     entries = sorted((entry for group in groups.values() for entry in group.entries), reverse=True)
     return Sample(
         tuple(entry.document for entry in entries),
@@ -85,6 +78,18 @@ def take(document_files: Sequence[str], sample_bytes: int, shares: Mapping[str, 
         {language: group.seen_bytes for language, group in groups.items()},
         scarce,
     )
+
+
+def _hold_shares(groups: Mapping[str, _Smallest], sample_bytes: int, shares: Mapping[str, Fraction]) -> str | None:
+    """Cuts the groups down to the language that has least of its share, and names it if any other lost text by that."""
+    there = {language: group.seen_bytes / shares[language] for language, group in groups.items()}
+    least = min(there, key=lambda language: (there[language], language))
+    if there[least] >= sample_bytes:
+        return None
+    cut = False
+    for language, group in groups.items():
+        cut |= group.shrink(int(there[least] * shares[language]))
+    return least if cut else None
 
 
 def documents(document_files: Sequence[str], sample_bytes: int) -> Iterator[list[Document]]:
@@ -132,11 +137,13 @@ class _Smallest:
         self._total += size
         self.shrink(self._budget)
 
-    def shrink(self, budget: int) -> None:
-        """Holds no more than `budget` asks for from now on."""
+    def shrink(self, budget: int) -> bool:
+        """Holds no more than `budget` asks for from now on; whether a document went by that."""
         self._budget = budget
+        count = len(self.entries)
         while self.entries and self._total - self.entries[0].size >= budget:
             self._total -= heapq.heappop(self.entries).size
+        return len(self.entries) < count
 
 
 class _Batch:

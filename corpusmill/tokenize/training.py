@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError, InputError
 from corpusmill.tokenize.codec import SPACE_MARK
-from corpusmill.tokenize.sample import Sample, take
+from corpusmill.tokenize.sample import ALL, Sample, take
 
 UNK_ID, BOS_ID, EOS_ID, PAD_ID = 0, 1, 2, 3
 
@@ -105,9 +105,9 @@ def train_tokenizer(document_files: Sequence[str], config: TokenizerConfig, out_
 def sample_of(document_files: Sequence[str], config: TokenizerConfig) -> Sample:
     """The sample to train on. Raises InputError when there is no text, or none in a language that was asked for."""
     sample = take(document_files, config.sample_bytes, config.sample_languages)
-    if not sample.documents:
-        raise InputError("there is no text to train a tokenizer on", where=", ".join(document_files[:3]))
     for language, seen in sample.seen_bytes.items():
+        if seen == 0 and language == ALL:
+            raise InputError("there is no text to train a tokenizer on", where=", ".join(document_files[:3]))
         if seen == 0:
             raise InputError(
                 "there is no text in a language that the tokenizer shall learn",
