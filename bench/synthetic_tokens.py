@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from corpusmill.core import storage
 from corpusmill.tokenize.columns import write_columns
 from corpusmill.tokenize.shards import TOKEN_DOCUMENT, TokenShard, TokensManifest
-from corpusmill.tokenize.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.tokenizer import Tokenizer
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer
 
 SOURCES = {"en": 0.9, "ja": 0.1}  # share of the documents
 SHARD_DOCUMENTS = 100_000

@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from corpusmill.core import documents, storage
-from corpusmill.tokenize.order import OrderConfig, OrderSummary, build_order
+from corpusmill.tokenize.order import OrderSummary, build_order
+from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.shards import SHARD_DOCUMENT, TokenShard, merge_documents, shard_documents_path, shard_path
-from corpusmill.tokenize.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.tokenizer import Tokenizer
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer
 
 _SHARD_TOKENS = 50_000_000
 

@@ -24,7 +24,7 @@ from corpusmill.pipeline.products import Products, product_names
 from corpusmill.pipeline.recipe import Recipe, resolve
 from corpusmill.pipeline.sources import ExtraFile
 from corpusmill.stages.warc import Slice
-from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer
 
 STEPS = ("url_dedup", "exact_dedup", "minhash", "substring")
 FILES, SLICES, RECORDS = 3, 2, 30

@@ -17,7 +17,7 @@ from corpusmill.core.hashing import content_hash
 from corpusmill.tokenize.order import OrderSummary, build_order
 from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.shards import encode_shard, merge_documents
-from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer
 
 SHARDS = ("one", "two", "three")
 DOCUMENTS = 12

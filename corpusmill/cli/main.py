@@ -36,7 +36,7 @@ def root(
 
 
 def _register() -> None:
-    from corpusmill.cli import classifier, look, models, order, plan, run, takedown, train, tune
+    from corpusmill.cli import classifier, look, models, order, plan, run, takedown, tokenizer, train, tune
 
     run.register(app)
     plan.register(app)
@@ -47,6 +47,7 @@ def _register() -> None:
     app.add_typer(order.app, name="order")
     app.add_typer(models.app, name="models")
     app.add_typer(classifier.app, name="classifier")
+    app.add_typer(tokenizer.app, name="tokenizer")
 
 
 def main() -> None:

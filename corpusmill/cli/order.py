@@ -87,7 +87,8 @@ def export(
     Example: corpusmill order export RUN --to megatron --out exported
     """
     check_target(to, out, overwrite=overwrite)
-    order = Order.open(run, verify=True)
+    order = Order.open(run)
+    order.check(digests=True)
     with Reporter(quiet=quiet).track(f"export to {to}, steps", order.steps) as track:
         done = export_order(order, to, out, masks=not no_masks, overwrite=overwrite, advance=track.advance)
     if as_json:

@@ -97,6 +97,14 @@ class Engine:
 
             ray.shutdown()
 
+    @property
+    def cpus(self) -> int:
+        """CPUs of the session, of all machines together."""
+        import ray
+
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return max(1, int(resources.get("CPU", 1)))
+
     def map(
         self,
         label: str,
@@ -117,8 +125,7 @@ class Engine:
         remote: Any = ray.remote(function).options(
             num_cpus=1, max_retries=_RETRIES, retry_exceptions=[InfrastructureError]
         )
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        limit = max(2, int(resources.get("CPU", 1)) * _AHEAD)
+        limit = max(2, self.cpus * _AHEAD)
         pending: dict[Any, JobT] = {}
         with self.reporter.track(label, len(queue)) as track:
             try:

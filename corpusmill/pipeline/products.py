@@ -39,7 +39,8 @@ from corpusmill.pipeline.training import train_run
 from corpusmill.tokenize.columns import OFFSETS, SALTS
 from corpusmill.tokenize.order import Part, PartResult, begin_order, finish_order, parts_of, write_part
 from corpusmill.tokenize.shards import SHARD_DOCUMENT, TokenShard, merge_documents, shard_documents_path, shard_path
-from corpusmill.tokenize.tokenizer import Tokenizer, train_tokenizer
+from corpusmill.tokenize.tokenizer import Tokenizer, with_eos
+from corpusmill.tokenize.training import train_tokenizer
 
 _VERSION = 2  # raised when the same documents and settings would give another tokenizer or another order
 _TOKENS_VERSION = 2  # or other tokens
@@ -87,7 +88,11 @@ class _FinishJob:
 def _make_tokenizer(job: _TokenizerJob) -> None:
     if job.config.model is not None:
         model = storage.read_bytes(job.config.model)
-        Tokenizer(model, job.config.model)  # refuses what is none
+        if job.config.eos_token is not None:
+            model = with_eos(model, job.config.eos_token, job.config.model)  # readers have only the file
+        tokenizer = Tokenizer(model, job.config.model)  # refuses what is none
+        if not job.config.allow_lossy:
+            tokenizer.require_exact()
         storage.write_bytes(job.out, model)
     else:
         train_tokenizer(job.files, job.config.training(), job.out)
@@ -140,7 +145,9 @@ class Products:
         given = storage.sha256_file(section.model) if section.model is not None else None
         last = len(self._chain.steps) - 1
         corpus = [] if given else [self._chain.fingerprint(last, s) for s in self._chain.shards]
-        config = None if given else section.model_dump(mode="json")
+        config: Any = section.model_dump(mode="json")
+        if given:  # whether a loss is accepted changes no byte
+            config = None if section.eos_token is None else {"eos_token": section.eos_token}
         return artifacts.fingerprint(product="tokenizer", version=_VERSION, given=given, config=config, corpus=corpus)
 
     @cached_property
@@ -331,8 +338,9 @@ class Products:
             storage.remove_folder(StageFolder(self._run, held_out.NAME).root)
         wanted = set(missing)
         self._make_extra([file for name, file in self._extra.items() if name in wanted], expected, engine)
+        threads = -(-engine.cpus // len(missing))  # fewer shards than cores: each takes several
         jobs = [
-            EncodeJob(self._chain, shard, self._model, self._recipe.sources.by, config)
+            EncodeJob(self._chain, shard, self._model, self._recipe.sources.by, config, threads)
             for shard in self._chain.shards
             if shard.name in wanted
         ]

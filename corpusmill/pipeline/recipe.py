@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from corpusmill.core import storage
 from corpusmill.core.errors import ConfigError
@@ -18,7 +18,7 @@ from corpusmill.stages.warc import WarcStage
 from corpusmill.tokenize.held_out import HeldOutConfig
 from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.sources import SourcesConfig
-from corpusmill.tokenize.tokenizer import TokenizerConfig
+from corpusmill.tokenize.training import TokenizerConfig
 from corpusmill.training_hook.config import TrainConfig
 
 BUILT_IN_SAMPLE = "sample"  # the value of `input` that stands for examples/crawl
@@ -36,11 +36,22 @@ class ErrorBudget(BaseModel):
 class TokenizerSection(TokenizerConfig):
     """The `tokenizer` section: a model to use as it is, or how to train one on the refined corpus."""
 
-    model: str | None = Field(None, description="path of a SentencePiece model; the other keys are not used then")
+    model: str | None = Field(
+        None,
+        description="path of a SentencePiece model or tokenizer.json; the settings of training are not used then",
+    )
+    eos_token: str | None = Field(None, description="with `model`: token that ends documents; null: the model's own")
+    allow_lossy: bool = Field(False, description="with `model`: accept one that does not give every text back")
+
+    @model_validator(mode="after")
+    def _check_model(self) -> TokenizerSection:
+        if self.model is None and (self.eos_token is not None or self.allow_lossy):
+            raise ValueError("`eos_token` and `allow_lossy` are for a given `model`; a trained one needs neither")
+        return self
 
     def training(self) -> TokenizerConfig:
         """The settings of the training."""
-        return TokenizerConfig.model_validate(self.model_dump(exclude={"model"}))
+        return TokenizerConfig.model_validate(self.model_dump(exclude={"model", "eos_token", "allow_lossy"}))
 
 
 class Recipe(BaseModel):

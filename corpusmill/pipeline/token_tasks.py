@@ -33,13 +33,17 @@ _CLUSTER = pa.schema([pa.field("doc_id", pa.string(), nullable=False), pa.field(
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """One shard of the refined corpus. by: column that gives the sources. split: None where nothing is held out."""
+    """One shard of the refined corpus. by: column that gives the sources. split: None where nothing is held out.
+
+    num_threads: of encoding.
+    """
 
     chain: Chain
     shard: Shard
     model: str
     by: str | None
     split: HeldOutConfig | None
+    num_threads: int
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def encode_training(job: EncodeJob) -> list[TokenShard]:
         by=job.by,
         without=without,
         clusters=clusters_of(chain, shard),
+        num_threads=job.num_threads,
     )
 
 

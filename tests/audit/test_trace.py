@@ -11,7 +11,7 @@ from corpusmill.audit.trace import find_documents, show_step
 from corpusmill.core.errors import InputError, VerificationFailed
 from corpusmill.tokenize.order import build_order
 from corpusmill.tokenize.order_config import OrderConfig
-from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer
 
 
 def brute_force_hits(run: Path, doc_id: str) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
+from json_tokenizers import file_of
 from token_runs import DOCUMENTS_A_SHARD, SHARDS, make_tokens, write_documents
 
 from corpusmill.core import storage
@@ -82,6 +84,27 @@ def test_no_documents_at_all(token_run: Path, tmp_path: Path) -> None:
     manifest = merge_documents(str(tmp_path / "tokens"), [], model, salt_key="k")
     assert manifest.documents == 0
     assert storage.read_parquet(str(tmp_path / "tokens/documents.parquet")).num_rows == 0
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "byte_level", "byte_fallback_with_prefix"])
+def test_threads_change_no_byte(token_run: Path, tmp_path: Path, kind: str) -> None:
+    files = write_documents(tmp_path)
+    model = str(token_run / "tokens" / "tokenizer.model")
+    if kind != "sentencepiece":
+        model = str(tmp_path / "tokenizer.model")
+        Path(model).write_bytes(file_of(kind))
+    shards = [
+        encode_shard(files["a-00000"], "a", model, str(tmp_path / str(threads)), num_threads=threads)
+        for threads in (1, 2, 5)
+    ]
+    assert shards[0] == shards[1] == shards[2]
+    assert len({(tmp_path / str(threads) / "a.bin").read_bytes() for threads in (1, 2, 5)}) == 1
+    texts = storage.read_parquet(files["a-00000"]).column("text").to_pylist()
+    tokens = np.fromfile(tmp_path / "1" / "a.bin", dtype="<u2")
+    ends = np.cumsum(storage.read_parquet(str(tmp_path / "1/documents/a.parquet")).column("num_tokens").to_numpy())
+    tokenizer = Tokenizer.load(model)
+    assert [tokenizer.decode(ids[:-1]) for ids in np.split(tokens, ends)[:-1]] == texts
+    assert (tokens[ends - 1] == tokenizer.eos_id).all()
 
 
 def test_documents_without_a_language(token_run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from corpusmill.core.hashing import content_hash
 from corpusmill.tokenize.order import OrderSummary, build_order
 from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.shards import TokensManifest, encode_shard, merge_documents
-from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer
 
 _chance = random.Random(0)
 _SYLLABLES = ["ka", "ri", "mo", "ten", "sul", "bra", "ve", "ong", "fi", "da", "pre", "lo"]

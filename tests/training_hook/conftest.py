@@ -18,7 +18,7 @@ from corpusmill.core.hashing import content_hash  # noqa: E402
 from corpusmill.tokenize.order import build_order  # noqa: E402
 from corpusmill.tokenize.order_config import OrderConfig  # noqa: E402
 from corpusmill.tokenize.shards import encode_shard, merge_documents  # noqa: E402
-from corpusmill.tokenize.tokenizer import TokenizerConfig, train_tokenizer  # noqa: E402
+from corpusmill.tokenize.training import TokenizerConfig, train_tokenizer  # noqa: E402
 from corpusmill.training_hook.config import TrainConfig  # noqa: E402
 from corpusmill.training_hook.parallel import World, world  # noqa: E402
 
