@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from corpusmill.core import storage
 from corpusmill.core.errors import CorpusmillError, InputError
+from corpusmill.core.hashing import Int64Array
 from corpusmill.tokenize.lookup import Kind, Lookup, build
 
 Note = Callable[[str], None]
@@ -49,7 +51,13 @@ class RunDocuments:
         try:
             return dict(zip(wanted.tolist(), Lookup.open(self._folder).names(wanted), strict=True))
         except CorpusmillError:
-            return dict(_names_from_row_groups(self._path, wanted))
+            return dict(_rows(self._path, wanted, ["doc_id", "url"]))
+
+    def content_hashes(self, doc_ordinals: Sequence[int]) -> list[bytes]:
+        """The 16 bytes of each document, in the order asked for."""
+        wanted = np.asarray(doc_ordinals, np.int64)
+        found = {o: row[0] for o, row in _rows(self._path, np.unique(wanted), ["content_hash"])}
+        return [found[o] for o in wanted.tolist()]
 
     def _built(self) -> Lookup | None:
         try:
@@ -78,17 +86,17 @@ def scan_documents(path: str, kind: Kind, value: str | bytes) -> Iterator[tuple[
             yield from zip(ordinals, zip(doc_ids, urls, strict=True), strict=True)
 
 
-def _names_from_row_groups(
-    path: str, ordinals: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Iterator[tuple[int, Names]]:
+def _rows(path: str, doc_ordinals: Int64Array, columns: list[str]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Columns of documents by ordinal (ascending): reads the row groups that hold them."""
     with storage.open_read(path) as file:
         source = pq.ParquetFile(file)
-        sizes = [source.metadata.row_group(i).num_rows for i in range(source.num_row_groups)]
+        sizes = np.array([source.metadata.row_group(i).num_rows for i in range(source.num_row_groups)], np.int64)
         stops = np.cumsum(sizes)
-        groups = np.searchsorted(stops, ordinals, side="right")
+        groups = np.searchsorted(stops, doc_ordinals, side="right")
         for group in np.unique(groups).tolist():
-            rows = ordinals[groups == group]
-            table = source.read_row_group(group, ["doc_id", "url"])
-            table = table.take(pa.array(rows - (stops[group] - sizes[group])))
-            names = zip(table.column("doc_id").to_pylist(), table.column("url").to_pylist(), strict=True)
-            yield from zip(rows.tolist(), names, strict=True)
+            mine = doc_ordinals[groups == group]
+            table = source.read_row_group(group, columns)
+            table = table.take(pa.array(mine - (stops[group] - sizes[group])))
+            yield from zip(
+                mine.tolist(), zip(*(table.column(c).to_pylist() for c in columns), strict=True), strict=True
+            )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from corpusmill.audit.run_documents import Note, RunDocuments, scan_documents, to_stderr
+from corpusmill.audit.run_documents import Names, Note, RunDocuments, scan_documents, to_stderr
 from corpusmill.core import storage, urls
 from corpusmill.core.errors import InputError, VerificationFailed
 from corpusmill.tokenize.derivation import Derivation, Use
@@ -136,6 +136,11 @@ def find_documents(
         if storage.exists(path):
             found += [_found(name, address, [], why, False) for _, (name, address) in scan_documents(path, kind, value)]
     return {"documents": found, "steps_total": order.steps}
+
+
+def documents_named(run: str, *, doc_id: str | None = None, url: str | None = None) -> list[tuple[int, Names]]:
+    """(ordinal, (doc_id, url)) of the tokenised documents with this doc_id, or fetched from this URL."""
+    return RunDocuments(storage.join(run, "tokens")).find(*_wanted(doc_id, url, None, None))
 
 
 # Folders of a run with documents that were set apart before the order was made.

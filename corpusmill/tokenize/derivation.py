@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +79,40 @@ class Derivation:
             self._flags(segments.flags, segments.document, steps),
         ]
         return pa.table([pa.array(c) for c in columns], schema=TABLE)
+
+    def blocks(self, first_step: int, stop_step: int) -> Int64Array:
+        """Packing blocks of all sequences of steps in one phase, by step and slot, int64: numbers below `num_blocks`.
+
+        A block of a source at one sequence length has the same number wherever it is read.
+        """
+        phase = self.rule.phase_at(first_step)
+        assert stop_step <= phase.stop_step, (first_step, stop_step)
+        found = self.phases[phase.phase]
+        first, stop = ((step - phase.first_step) * phase.batch_size for step in (first_step, stop_step))
+        drawn = found.blend.sources(first, stop)
+        before = found.blend.taken(first)
+        blocks = np.empty(stop - first, np.int64)
+        for i, reading in enumerate(found.readings):
+            rows = np.flatnonzero(drawn == i)
+            cursor = found.cursors[i] + int(before[i])
+            for span in reading.spans(cursor, cursor + len(rows)):
+                packing = reading.packing(span.epoch)
+                sequences = reading.permutation(span.epoch).forward(np.arange(span.first, span.stop))
+                part = rows[span.cursor - cursor : span.cursor - cursor + len(sequences)]
+                blocks[part] = self._first_block[id(packing)] + packing.blocks_of(sequences)
+        return blocks
+
+    @cached_property
+    def _first_block(self) -> dict[int, int]:
+        """By packing, each counted once: blocks of the packings before it."""
+        packings = {id(p): p for part in self.phases for r in part.readings for p in (r.first, r.whole)}
+        ends = np.cumsum([0, *(p.num_blocks for p in packings.values())]).tolist()
+        return dict(zip([*packings, 0], ends, strict=True))
+
+    @property
+    def num_blocks(self) -> int:
+        """Packing blocks of all sources and sequence lengths."""
+        return self._first_block[0]
 
     def _segments(self, found: PhaseReading, first: int, stop: int) -> tuple[Segments, Int64Array, Int64Array]:
         """Sequences [first, stop) of a phase: segments with ordinals; source (index into names) and epoch of each."""

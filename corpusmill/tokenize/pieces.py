@@ -167,6 +167,8 @@ class Blocks(NamedTuple):
 class Packing(ABC):
     """How pieces of documents are cut into sequences of length L (L+1 tokens each)."""
 
+    _block_sequence: Int64Array  # (blocks + 1,) first sequence of each block, then their number
+
     def __init__(self, pieces: Pieces, sequence_length: int) -> None:
         assert sequence_length >= 1, sequence_length
         assert pieces.document is None or not np.any(np.diff(pieces.document) < 0), "pieces are not in order"
@@ -192,6 +194,10 @@ class Packing(ABC):
     @abstractmethod
     def num_cut(self) -> int:
         """Pieces, not excluded, that sequences hold, but none of them whole."""
+
+    def blocks_of(self, sequences: Int64Array) -> Int64Array:
+        """The blocks of sequences, int64."""
+        return np.searchsorted(self._block_sequence, sequences, side="right") - 1
 
     @abstractmethod
     def segments(self, sequences: Int64Array) -> Segments:

@@ -266,22 +266,22 @@ def statements(proof: Proof) -> list[str]:
     return said
 
 
-def not_proved(proof: Proof) -> list[str]:
-    """What a proof leaves open, in sentences."""
-    said = [
-        "that a model was trained on this order: train/fed.parquet says what was fed, nobody can prove it from hashes;",
-        "that the order root is the published one, unless --order-root named it;",
-        "that the tree is sorted and each content hash is that of its document's text: `corpusmill verify` and whoever "
-        "has the texts check that;",
-        "anything about another spelling of the text: one other byte is another content hash;",
+def not_proved(proof: Proof, *, trusted: bool = False) -> list[str]:
+    """What a proof leaves open, in sentences. trusted: its order root was compared with a published one."""
+    said = ["that a model was trained on this order: train/fed.parquet says what was fed; no hash can tell the weights"]
+    if not trusted:
+        said.append("that the order root is the published one: `order check --order-root` compares them")
+    said += [
+        "that the tree is sorted, and each content hash that of its document: `corpusmill verify` and the texts tell",
+        "anything about another version of the text: one other byte makes another content hash",
     ]
     if proof.claim.uses:
         said += [
-            "that the tokens shown are those of this text: encode it with the order's tokenizer and compare;",
-            "that these are all uses: the rule says that, `corpusmill order find` lists them.",
+            "that the tokens shown are those of this text: encode it with the order's tokenizer and compare",
+            "that these are all uses: the rule decides that; `order find` lists them",
         ]
     elif proof.claim.documents:
-        said.append("that a step reads the document: --step shows it.")
+        said.append("that a step reads the document: --step N shows that")
     else:
-        said.append("that no document contains the text as a part: `corpusmill search` looks for passages.")
+        said.append("that no document holds the text as a part of it")
     return said

@@ -23,7 +23,11 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     build_mixed(folder, packing=request.param)
     masked_revision(folder, {5: 4, 9: 0})
     path = str(folder / "tokens/documents.parquet")
-    storage.write_parquet(path, pq.read_table(path), row_group_rows=11)
+    table = pq.read_table(path)
+    numbers = table.column("doc_ordinal").to_pylist()
+    for column, values in (("domain", [f"{n % 7}.example" for n in numbers]), ("language", ["de", "en", "fr"] * 40)):
+        table = table.set_column(table.column_names.index(column), table.schema.field(column), [values[: len(numbers)]])
+    storage.write_parquet(path, table, row_group_rows=11)
     return folder
 
 

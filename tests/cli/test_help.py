@@ -10,7 +10,8 @@ from corpusmill.cli import main
 from corpusmill.core.errors import ConservationError, InfrastructureError, InternalError
 
 COMMANDS = ["run", "plan", "stage", "status", "inspect", "removed", "scores", "tune", "explain", "verify", "train"]
-COMMANDS += ["order show", "order find", "models list", "models fetch"]
+COMMANDS += [f"order {name}" for name in ("show", "find", "mix", "diff", "prove", "check")]
+COMMANDS += ["models list", "models fetch"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
