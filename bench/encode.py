@@ -11,8 +11,8 @@ Timed are:
 
 Without --model and --json, a BPE and a unigram SentencePiece model and a byte-level BPE tokenizer.json of 16,000 tokens
 are trained on the texts. The texts are repeated --copies times, in one shard. Printed are the medians of the rounds:
-tokens per second of wall time and core; the ratios ours / bare, of wall time and of CPU time of all threads (which other
-work on the machine disturbs less); and whether the ids are the same.
+tokens per second of wall time and core; the ratios ours / bare, of wall time and of CPU time of all threads (which
+other work on the machine disturbs less); and whether the ids are the same.
 """
 
 from __future__ import annotations
@@ -74,14 +74,16 @@ def main() -> None:
     pq.write_table(pa.concat_tables([texts] * arguments.copies), shard, compression="zstd", row_group_size=4096)
     size = sum(len(text.encode()) for text in texts.column("text").to_pylist()) * arguments.copies
     print(f"{texts.num_rows * arguments.copies:,} documents, {size:,} bytes of text, {os.cpu_count()} cores\n")
+    first = True
     for model in models(arguments, texts.column("text").to_pylist()):
         for threads in dict.fromkeys(arguments.threads):
             # A process of its own: the pool of threads of tokenizers is made once, with the size it then finds.
             command = [sys.executable, __file__, *sys.argv[1:], "--one", model, str(threads)]
             environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true"}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            rows = [line.split("\t") for line in done.stdout.splitlines()]
-            print(table(COLUMNS, rows, text_columns=1), flush=True)
+            lines = table(COLUMNS, [line.split("\t") for line in done.stdout.splitlines()], text_columns=1).splitlines()
+            print("\n".join(lines if first else lines[2:]), flush=True)
+            first = False
 
 
 def models(arguments: argparse.Namespace, texts: list[str]) -> list[str]:
