@@ -10,8 +10,9 @@ Timed are:
   numpy arrays (and to lists, `bare lists`), tokenizers `encode_batch_fast` in N threads of its own, to lists of ids.
 
 Without --model and --json, a BPE and a unigram SentencePiece model and a byte-level BPE tokenizer.json of 16,000 tokens
-are trained on the texts. The texts are repeated --copies times, in one shard. Printed is the median of the rounds, in
-tokens per second and core, the ratio ours / bare (the median of the ratios of a round), and whether the ids are equal.
+are trained on the texts. The texts are repeated --copies times, in one shard. Printed are the medians of the rounds:
+tokens per second of wall time and core; the ratios ours / bare, of wall time and of CPU time of all threads (which
+other work on the machine disturbs less); and whether the ids are the same.
 """
 
 from __future__ import annotations
@@ -36,6 +37,19 @@ from corpusmill.tokenize.tokenizer import Tokenizer
 from corpusmill.tokenize.training import TokenizerConfig, fit
 
 VOCABULARY = 16_000
+COLUMNS = [
+    "model",
+    "threads",
+    "tokens",
+    "ours",
+    "bare",
+    "bare lists",
+    "wall",
+    "wall, lists",
+    "CPU",
+    "CPU, lists",
+    "same ids",
+]
 
 
 def main() -> None:
@@ -60,16 +74,16 @@ def main() -> None:
     pq.write_table(pa.concat_tables([texts] * arguments.copies), shard, compression="zstd", row_group_size=4096)
     size = sum(len(text.encode()) for text in texts.column("text").to_pylist()) * arguments.copies
     print(f"{texts.num_rows * arguments.copies:,} documents, {size:,} bytes of text, {os.cpu_count()} cores\n")
-    rows = []
+    first = True
     for model in models(arguments, texts.column("text").to_pylist()):
         for threads in dict.fromkeys(arguments.threads):
             # A process of its own: the pool of threads of tokenizers is made once, with the size it then finds.
             command = [sys.executable, __file__, *sys.argv[1:], "--one", model, str(threads)]
             environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true"}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            rows += [line.split("\t") for line in done.stdout.splitlines()]
-    columns = ["model", "threads", "tokens", "ours", "bare", "bare lists", "ours / bare", "ours / lists", "same ids"]
-    print(table(columns, rows, text_columns=1))
+            lines = table(COLUMNS, [line.split("\t") for line in done.stdout.splitlines()], text_columns=1).splitlines()
+            print("\n".join(lines if first else lines[2:]), flush=True)
+            first = False
 
 
 def models(arguments: argparse.Namespace, texts: list[str]) -> list[str]:
@@ -112,11 +126,13 @@ def measured(shard: Path, model: str, threads: int, rounds: int, work: Path) -> 
     }
     results = {name: call() for name, call in calls.items()}  # warm
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             call()
             seconds[name].append(time.perf_counter() - start)
+            cpu_seconds[name].append(time.process_time() - cpu_start)
     theirs = [np.asarray(ids if isinstance(ids, np.ndarray | list) else ids.ids) for ids in results["bare"]]  # type: ignore[attr-defined]
     tokens = sum(map(len, theirs))
     tokenizer = Tokenizer.load(model)
@@ -127,12 +143,13 @@ def measured(shard: Path, model: str, threads: int, rounds: int, work: Path) -> 
     def rate(name: str) -> str:
         return f"{tokens / statistics.median(seconds[name]) / threads:,.0f}" if name in seconds else "-"
 
-    def ratio(name: str) -> str:
-        if name not in seconds:
+    def ratio(spent: dict[str, list[float]], name: str) -> str:
+        if name not in spent:
             return "-"
-        return f"{statistics.median(b / a for a, b in zip(seconds['ours'], seconds[name], strict=True)):.2f}"
+        return f"{statistics.median(b / a for a, b in zip(spent['ours'], spent[name], strict=True)):.2f}"
 
-    shown = [rate("ours"), rate("bare"), rate("lists"), ratio("bare"), ratio("lists"), "yes" if same else "no"]
+    ratios = [ratio(spent, name) for spent in (seconds, cpu_seconds) for name in ("bare", "lists")]
+    shown = [rate("ours"), rate("bare"), rate("lists"), *ratios, "yes" if same else "no"]
     return [[Path(model).name, str(threads), f"{tokens:,}", *shown]]
 
 

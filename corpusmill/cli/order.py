@@ -1,4 +1,4 @@
-"""`corpusmill order`: what a step reads, which steps read a document, proofs, comparisons, and other trainers' formats."""
+"""`corpusmill order`: what a step reads, who reads a document, proofs, comparisons, other trainers' formats."""
 
 from __future__ import annotations
 

@@ -54,8 +54,14 @@ class Codec(Protocol):
     eos_id: int
     pad_id: int | None
     unk_id: int | None
-    control_ids: frozenset[int]  # ids that no text is ever encoded as
-    byte_ids: frozenset[int]  # ids that stand for one byte of a character which needs several
+
+    @property
+    def control_ids(self) -> frozenset[int]:
+        """Ids that no text is ever encoded as."""
+
+    @property
+    def byte_ids(self) -> frozenset[int]:
+        """Ids that stand for one byte of a character which needs several."""
 
     def encode_batch(self, texts: Sequence[str], num_threads: int) -> list[Ids]:
         """Token ids of every text, without BOS or EOS; the same for any number of threads."""
@@ -75,7 +81,7 @@ def loss(codec: Codec) -> str | None:
         back = codec.decode(ids.tolist())
         if back != text and kind not in kinds:
             kinds[kind] = (text, back)
-    return "; ".join(f"{kind}: {text!r} becomes {back!r}" for kind, (text, back) in kinds.items()) or None
+    return "; ".join(f"{kind}: {text!a} becomes {back!a}" for kind, (text, back) in kinds.items()) or None
 
 
 def _probes(codec: Codec) -> Iterator[tuple[str, str]]:

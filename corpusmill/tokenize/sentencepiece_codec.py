@@ -70,9 +70,16 @@ class SentencePieceCodec:
         self.eos_id = int(self._model.eos_id())
         self.pad_id = int(self._model.pad_id()) if self._model.pad_id() >= 0 else None
         self.unk_id = int(self._model.unk_id())
-        ids = range(self.vocab_size)
-        self.control_ids = frozenset(i for i in ids if self._model.is_control(i))
-        self.byte_ids = frozenset(i for i in ids if self._model.is_byte(i))
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Ids that no text is ever encoded as."""
+        return frozenset(i for i in range(self.vocab_size) if self._model.is_control(i))
+
+    @cached_property
+    def byte_ids(self) -> frozenset[int]:
+        """Ids of single bytes."""
+        return frozenset(i for i in range(self.vocab_size) if self._model.is_byte(i))
 
     @cached_property
     def _inside(self) -> Any:
@@ -104,8 +111,9 @@ class SentencePieceCodec:
     def markup(self) -> Iterator[str]:
         """Control and user-defined pieces."""
         proto = model_proto(self._bytes, self._where)
+        kinds = (proto.SentencePiece.CONTROL, proto.SentencePiece.USER_DEFINED)
         for piece in proto.pieces:
-            if piece.type in (proto.SentencePiece.CONTROL, proto.SentencePiece.USER_DEFINED):
+            if piece.type in kinds:
                 yield piece.piece.replace(SPACE_MARK, " ")
 
 
