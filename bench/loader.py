@@ -7,9 +7,9 @@
 Makes a run of random token ids (documents of 600 tokens at the median, packed and shuffled), exports it, and reads all
 rows of it in order, again and again: `Order.step` straight from the shards, the others from the exports, tokens alone
 (litdata from a copy in its own format). The files are in the page cache. What `Order.step` gives beside the tokens
-(segments, loss mask) comes with it; the others stack rows to batches. All give the same tokens: their SHA-256 is
-compared. Figures are tokens (L of a row of L+1) for a CPU second of all threads, the median of `--repeats` turns after
-one that is not timed; ours is taken first and last, as the machine may have other work. RUN: a run of one phase
+(segments, loss mask) comes with it; the others stack rows to batches of int32. All give the same tokens: their SHA-256
+is compared. Figures are tokens (L of a row of L+1) for a CPU second of all threads, the median of `--repeats` turns
+after one that is not timed; ours is taken first and last, as the machine may have other work. RUN: a run of one phase
 instead. `--profile`: where our time goes, by cProfile.
 """
 

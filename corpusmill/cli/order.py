@@ -116,9 +116,8 @@ def export(
         return
     print(f"grade: {done.grade}")
     print(f"order root: {done.order.order_root}")
-    print(
-        f"{done.counts.rows:,} rows of {done.counts.tokens:,} tokens, {len(done.files)} files, {len(done.parts)} parts"
-    )
+    parts = "1 part" if len(done.parts) == 1 else f"{len(done.parts)} parts"
+    print(f"{done.counts.rows:,} rows of {done.counts.tokens:,} tokens, {len(done.files)} files, {parts}")
     for title, lines in (("carried", done.carried), ("lost", done.lost), ("setup", done.setup)):
         for line in lines or ("nothing",):
             print(f"{title}: {line}")

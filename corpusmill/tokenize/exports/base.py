@@ -11,7 +11,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import IO, ClassVar, Literal, Self
+from typing import IO, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -274,19 +274,25 @@ def borders_of(rows: StepRows) -> BoolMatrix:
     return border
 
 
-def segment_lengths(rows: StepRows) -> list[npt.NDArray[np.int32]]:
-    """R arrays, int32: tokens of each segment of a row, in order; negative where the segment is padding.
+class Segments(NamedTuple):
+    """The segments of all rows of a step, one after another."""
 
-    The absolute values of a row add up to L+1.
-    """
-    row, at = np.nonzero(borders_of(rows))
-    result = []
-    for number, ends in enumerate(np.split(at + 1, np.searchsorted(row, np.arange(1, len(rows.tokens))))):
-        starts = np.concatenate([[0], ends])
-        lengths = np.diff(np.append(starts, rows.tokens.shape[1]))
-        padding = rows.segment_ids[number, starts] < 0
-        result.append(np.where(padding, -lengths, lengths).astype(np.int32))
-    return result
+    lengths: npt.NDArray[np.int32]  # (k,) tokens; negative where the segment is padding
+    of_row: npt.NDArray[np.int32]  # (R,) how many a row has; the absolute lengths of a row add up to L+1
+
+    @classmethod
+    def of(cls, rows: StepRows) -> Segments:
+        """Segments of one step, by its segment ids."""
+        begins = np.ones(rows.segment_ids.shape, np.bool_)
+        begins[:, 1:] = borders_of(rows)
+        starts = np.flatnonzero(begins)
+        lengths = np.diff(np.append(starts, begins.size)).astype(np.int32)
+        padding = rows.segment_ids.ravel()[starts] < 0
+        return cls(np.where(padding, -lengths, lengths), np.count_nonzero(begins, axis=1).astype(np.int32))
+
+    def by_row(self) -> list[npt.NDArray[np.int32]]:
+        """R arrays: the lengths of each row."""
+        return np.split(self.lengths, np.cumsum(self.of_row)[:-1])
 
 
 def lost_masks(counts: Counts) -> str:

@@ -26,7 +26,8 @@ def export_order(
     overwrite: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Export:
-    """Writes the order in another trainer's format. The same order and arguments give the same bytes.
+    """Writes the order in another trainer's format. The same order and arguments give the same bytes
+    (tokens.csv.gz of `olmo`: with one version of zlib).
 
     Holds one step in memory; `mds` up to 64 MiB more.
 

@@ -29,9 +29,9 @@ from corpusmill.tokenize.exports.base import (
     Facts,
     Part,
     PartWriter,
+    Segments,
     lost_borders,
     lost_masks,
-    segment_lengths,
 )
 from corpusmill.tokenize.reader import StepRows
 
@@ -80,7 +80,7 @@ class MdsWriter(PartWriter):
         """Appends the rows of a step."""
         tokens = rows.tokens.astype(self._dtype)
         mask = rows.loss_mask.astype(np.uint8)
-        lengths = segment_lengths(rows) if self.facts.masks else []
+        lengths = Segments.of(rows).by_row() if self.facts.masks else []
         for number, slot in enumerate(rows.slots.tolist()):
             place = struct.pack("<qq", slot, rows.step)
             if self.facts.masks:

@@ -25,9 +25,9 @@ from corpusmill.tokenize.exports.base import (
     Facts,
     Part,
     PartWriter,
+    Segments,
     lost_borders,
     lost_masks,
-    segment_lengths,
 )
 from corpusmill.tokenize.reader import StepRows
 
@@ -57,9 +57,9 @@ class MegatronWriter(PartWriter):
         self._tokens.write(rows.tokens.astype(self._dtype))
         if self._mask is not None and self._segments is not None:
             self._mask.write(rows.loss_mask.astype(np.uint8))
-            lengths = segment_lengths(rows)
-            self._segments.write(np.concatenate(lengths).astype("<i4"))
-            self._segment_counts.write(np.array([len(a) for a in lengths], np.int32).tobytes())
+            segments = Segments.of(rows)
+            self._segments.write(segments.lengths.astype("<i4"))
+            self._segment_counts.write(segments.of_row.tobytes())
 
     def finish(self) -> None:
         """Writes the `.idx` files."""
@@ -113,7 +113,7 @@ class MegatronWriter(PartWriter):
     def setup(cls, parts: Sequence[Part], facts: Facts) -> list[str]:
         """The dataset class of docs/exports.md, Megatron's sequential sampler, and what GPTDataset would do."""
         return [
-            "Return examples/trainers/megatron_order.py's OrderRows(FOLDER) from train_valid_test_datasets_provider,"
+            "Return OrderRows(FOLDER) of examples/trainers/megatron_order.py from train_valid_test_datasets_provider,"
             " and start Megatron-LM with --dataloader-type single; nothing else decides the order.",
             *(
                 f"{p.folder}: --seq-length {p.sequence_length} --global-batch-size {p.batch_size}"

@@ -16,9 +16,8 @@ Source: olmo_core/data/{numpy_dataset,data_loader,utils}.py of ai2-olmo-core 3.0
 
 from __future__ import annotations
 
-import gzip
+import zlib
 from collections.abc import Sequence
-from typing import IO, cast
 
 import numpy as np
 
@@ -42,9 +41,8 @@ class OlmoWriter(PartWriter):
         self._dtype = np.dtype("<u2" if self.facts.dtype == "uint16" else "<u4")
         self._tokens = self.open("tokens.npy")
         self._mask = self.open("label_mask.npy") if self.facts.masks else None
-        metadata = cast(IO[bytes], self.open("tokens.csv.gz"))
-        # no name and no time in its header: the same order gives the same bytes
-        self._metadata = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=metadata, mtime=0)
+        self._metadata = self.open("tokens.csv.gz")
+        self._gzip = zlib.compressobj(wbits=31)  # a gzip header without name and time: the same bytes again
         self._written = 0  # tokens
 
     def write(self, rows: StepRows) -> None:
@@ -59,12 +57,13 @@ class OlmoWriter(PartWriter):
         ends = self._written + np.cumsum(lengths)
         real = ordinals >= 0
         table = np.stack([ends - lengths, ends, ordinals], axis=1)[real].tolist()
-        self._metadata.write("".join(f"{a},{b},{d},{_SOURCE},{d}\n" for a, b, d in table).encode())
+        lines = "".join(f"{a},{b},{d},{_SOURCE},{d}\n" for a, b, d in table)
+        self._metadata.write(self._gzip.compress(lines.encode()))
         self._written += rows.tokens.size
 
     def finish(self) -> None:
-        """Closes the metadata and writes the indices."""
-        self._metadata.close()
+        """Writes the rest of the metadata and the indices."""
+        self._metadata.write(self._gzip.flush())
         indices = self.open(f"work/global_indices_dataset_size{self.part.rows}_epoch1_seed{_SEED}_v1.npy")
         for first in range(0, self.part.rows, _CHUNK):
             indices.write(np.arange(first, min(first + _CHUNK, self.part.rows), dtype="<u4"))
@@ -82,14 +81,15 @@ class OlmoWriter(PartWriter):
 
     @classmethod
     def carried(cls, facts: Facts) -> list[str]:
-        """The loss mask."""
-        return ["loss mask: label_mask_paths"] if facts.masks else []
+        """The loss mask; the borders as far as EOS tells them."""
+        borders = "segment borders that follow an EOS token: generate_doc_lengths=True"
+        return ["loss mask: label_mask_paths", borders] if facts.masks else [borders]
 
     @classmethod
     def lost(cls, counts: Counts, facts: Facts) -> list[str]:
-        """Borders are found by EOS only; the loss mask without masks."""
-        borders = lost_borders(counts)
-        return [borders] if facts.masks else [lost_masks(counts), borders]
+        """Borders that EOS does not tell; the loss mask without masks."""
+        masks = [] if facts.masks else [lost_masks(counts)]
+        return masks + ([lost_borders(counts)] if counts.borders_without_eos else [])
 
     @classmethod
     def setup(cls, parts: Sequence[Part], facts: Facts) -> list[str]:

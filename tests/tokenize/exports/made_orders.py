@@ -24,9 +24,9 @@ class Shape:
 
 
 class MadeOrder:
-    """Rows of random segments; some end without EOS, as cut documents do, some rows end in padding."""
+    """Rows of random segments; with `cut` some end without EOS, as cut documents do; some rows end in padding."""
 
-    def __init__(self, shapes: list[Shape], vocab_size: int = 500, seed: int = 0) -> None:
+    def __init__(self, shapes: list[Shape], vocab_size: int, seed: int, *, cut: bool) -> None:
         self.vocab_size = vocab_size
         self.root = "ab" * 32
         self.tokenizer_sha256 = "cd" * 32
@@ -37,6 +37,7 @@ class MadeOrder:
         self.rule = SimpleNamespace(phase_at=self._phase_at, tokenizer=tokenizer)
         self._shapes = [s for s in shapes for _ in range(s.steps)]
         self._seed = seed
+        self._eos_share = 0.7 if cut else 1.0
 
     def _phase_at(self, step: int) -> Shape:
         return self._shapes[step]
@@ -58,7 +59,7 @@ class MadeOrder:
                 inside = slice(end - length, end)
                 ids[row, inside] = number
                 mask[row, end - length] = False
-                if draw.random() < 0.7:
+                if draw.random() < self._eos_share:
                     tokens[row, end - 1] = EOS
                 if padded and number == len(lengths) - 1:
                     tokens[row, inside] = PADDING
@@ -81,9 +82,9 @@ class MadeOrder:
         )
 
 
-def made_order(*shapes: tuple[int, int, int], vocab_size: int = 500, seed: int = 0) -> Order:
+def made_order(*shapes: tuple[int, int, int], vocab_size: int = 500, seed: int = 0, cut: bool = True) -> Order:
     """An order of phases (steps, batch size, sequence length)."""
-    return cast(Order, MadeOrder([Shape(*s) for s in shapes], vocab_size, seed))
+    return cast(Order, MadeOrder([Shape(*s) for s in shapes], vocab_size, seed, cut=cut))
 
 
 def starts_of(rows: StepRows, row: int) -> list[int]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from made_orders import EOS, made_order, starts_of
 
 from corpusmill.core.errors import InputError, UserError, VerificationFailed
-from corpusmill.tokenize.exports.base import Counts, PartWriter, parts_of, segment_lengths
+from corpusmill.tokenize.exports.base import Counts, PartWriter, Segments, parts_of
 from corpusmill.tokenize.exports.export import FORMATS, export_order
 from corpusmill.tokenize.reader import Order
 
@@ -43,7 +43,10 @@ def test_parts_cover_the_order_and_change_with_the_shape(shapes: list[tuple[int,
 @given(st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 40))
 def test_segment_lengths_are_those_of_the_rows(seed: int, batch: int, length: int) -> None:
     rows = made_order((1, batch, length), seed=seed).step(0)
-    for row, lengths in enumerate(segment_lengths(rows)):
+    segments = Segments.of(rows)
+    assert segments.lengths.dtype == segments.of_row.dtype == np.int32
+    assert sum(map(len, segments.by_row())) == len(segments.lengths)
+    for row, lengths in enumerate(segments.by_row()):
         starts = starts_of(rows, row)
         assert np.abs(lengths).tolist() == np.diff([*starts, length + 1]).tolist()
         assert (lengths < 0).tolist() == [rows.segment_ids[row, s] < 0 for s in starts]
@@ -88,6 +91,19 @@ def test_export_json_says_what_was_written(name: str, masks: bool, tmp_path: Pat
     assert all(p.folder in "\n".join(export.setup) for p in export.parts)
     left_out = export.counts.labels - export.counts.counted_labels
     assert any(f"{left_out:,} of" in line for line in export.lost) == (not masks or name == "nanoset")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_borders_without_eos_are_told(name: str, tmp_path: Path) -> None:
+    """Where borders are not carried. OLMo-core looks for EOS, so it loses nothing when all documents end with it."""
+    order = made_order(*SHAPES)
+    hidden = export_order(order, name, str(tmp_path / "cut"), masks=name == "olmo")
+    line = next(line for line in hidden.lost if line.startswith("segment borders"))
+    assert f"of {hidden.counts.borders:,} follow" in line
+    assert f" {hidden.counts.borders_without_eos:,} are not" in line
+    whole = export_order(made_order(*SHAPES, cut=False), name, str(tmp_path / "whole"), masks=name == "olmo")
+    assert whole.counts.borders_without_eos == 0 < whole.counts.borders
+    assert any(line.startswith("segment borders") for line in whole.lost) == (name != "olmo")
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from export_readers import csv_gz, indexed_dataset, mds
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_orders import made_order, starts_of
 
 from corpusmill.core.errors import ConfigError
@@ -189,6 +192,35 @@ def test_without_masks_the_tokens_alone(name: str, files: set[str], order: Order
         samples = mds(tmp_path / "part-0000")
         assert set(samples[0]) == {"tokens", "step", "slot"}
         assert np.array_equal([s["tokens"] for s in samples[:4]], order.step(0).tokens)
+
+
+def tokens_in(out: Path, name: str, part: Part, dtype: str) -> np.ndarray:
+    """(N, L+1) tokens of a part, by the readers above."""
+    folder = out / part.folder
+    if name == "megatron":
+        return np.stack(indexed_dataset(folder / "tokens"))
+    if name == "mds":
+        return np.stack([s["tokens"] for s in mds(folder)])
+    path = folder / {"olmo": "tokens.npy", "nanoset": "00000_rows.ds"}[name]
+    return np.fromfile(path, dtype).reshape(-1, part.sequence_length + 1)
+
+
+@settings(max_examples=20)
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 20)), min_size=1, max_size=4),
+    vocab_size=st.sampled_from([4, 1 << 16, (1 << 16) + 1, 1 << 31]),
+    name=st.sampled_from(["megatron", "olmo", "mds", "nanoset"]),
+    seed=st.integers(0, 1 << 31),
+)
+def test_any_order(shapes: list[tuple[int, int, int]], vocab_size: int, name: str, seed: int) -> None:
+    """Sequences of one label, batches of one row, shapes that come back, ids of any size."""
+    order = made_order(*shapes, vocab_size=vocab_size, seed=seed)
+    with tempfile.TemporaryDirectory() as out:
+        export = export_order(order, name, out)
+        for part in export.parts:
+            expected = np.stack([rows.tokens[row] for rows, row in rows_of(order, part)])
+            dtype = "<u2" if vocab_size <= 1 << 16 else "<u4"
+            assert np.array_equal(tokens_in(Path(out), name, part, dtype), expected)
 
 
 def test_a_built_order(token_run: Path, tmp_path: Path) -> None:
