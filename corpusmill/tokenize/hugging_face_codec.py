@@ -88,12 +88,13 @@ class HuggingFaceCodec:
             raise InputError(
                 "the template ends texts with a token that is not there", where=where, value=eos, remedy=EOS_REMEDY
             )
+        as_it_is = not (data.get("truncation") or data.get("padding") or data["model"].get("dropout"))
         data |= {"truncation": None, "padding": None}
         if data["model"].get("dropout") is not None:
             data["model"]["dropout"] = None
-        _make_special(data, eos, ids[eos])
+        as_it_is &= not _make_special(data, eos, ids[eos])
         self._data = data
-        self._model = _tokenizer(data, where)
+        self._model = _tokenizer(model if as_it_is else _written(data), where)
         self.vocab_size = max(ids.values()) + 1
         self.eos_id = ids[eos]
         self.pad_id = next((ids[name] for name in _USUAL_PAD if name in ids), None)
@@ -119,7 +120,7 @@ class HuggingFaceCodec:
         data = deepcopy({key: value for key, value in self._data.items() if key != "model"})
         data["normalizer"] = _without_prefix(data.get("normalizer"))
         data["pre_tokenizer"] = _without_prefix(data.get("pre_tokenizer"))
-        return _tokenizer(data | {"model": self._data["model"]}, self._where)
+        return _tokenizer(_written(data | {"model": self._data["model"]}), self._where)
 
     def encode_batch(self, texts: Sequence[str], num_threads: int) -> list[Ids]:
         """Token ids of every text, without BOS or EOS; the same for any number of threads."""
@@ -188,9 +189,13 @@ def _cut_inside(text: str, tokens: Iterable[str]) -> list[str]:
     return [part for part in parts if part]
 
 
-def _tokenizer(data: Json, where: str) -> tokenizers.Tokenizer:
+def _written(data: Json) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode("utf-8")
+
+
+def _tokenizer(content: bytes, where: str) -> tokenizers.Tokenizer:
     try:
-        model = tokenizers.Tokenizer.from_str(json.dumps(data, ensure_ascii=False))
+        model = tokenizers.Tokenizer.from_str(content.decode("utf-8-sig"))
     except Exception as error:  # the library raises plain Exceptions
         raise _no_tokenizer(where, str(error)) from error
     model.encode_special_tokens = True
@@ -230,12 +235,13 @@ def _unknown(data: Json) -> str:
     return str(model.get("unk_token") or "")
 
 
-def _make_special(data: Json, token: str, number: int) -> None:
-    """Lets the library know that `token` is special, so that texts do not become it and decoding leaves it out."""
+def _make_special(data: Json, token: str, number: int) -> bool:
+    """Lets the library know that `token` is special, so that no text becomes it; whether that was news."""
     for added in _added(data):
         if added["content"] == token:
+            was_special = bool(added.get("special"))
             added["special"] = True
-            return
+            return not was_special
     data["added_tokens"] = [
         *_added(data),
         {
@@ -248,6 +254,7 @@ def _make_special(data: Json, token: str, number: int) -> None:
             "special": True,
         },
     ]
+    return True
 
 
 def _processors(post_processor: Json | None) -> list[Json]:

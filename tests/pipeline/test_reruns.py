@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sample_runs
 from sample_runs import CORPUS_STEPS, DOCUMENT_STAGES, PRODUCTS
+from tokenizers import Tokenizer as Library
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from corpusmill.core import storage
 from corpusmill.core.artifacts import Counts, Tally
 from corpusmill.core.errors import ErrorBudgetExceeded, UserError
 from corpusmill.pipeline.recipe import ErrorBudget
 from corpusmill.pipeline.refine import check_budget
 from corpusmill.pipeline.runner import Selection, rerun_stage
 from corpusmill.pipeline.status import status
+from corpusmill.tokenize.tokenizer import Tokenizer
 
 STAGES = DOCUMENT_STAGES + CORPUS_STEPS
 EARLIER = STAGES[: STAGES.index("quality")]
@@ -85,6 +90,36 @@ def test_a_lost_table_of_the_tokens_is_made_again(copied_run: Path, finished_run
     assert _states(copied_run)["order"] == "stale"
     sample_runs.run(copied_run)
     assert sample_runs.digests(copied_run) == sample_runs.digests(finished_run)
+
+
+def test_a_tokenizer_json_makes_tokens_order_and_texts(copied_run: Path, tmp_path: Path) -> None:
+    library = Library(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<|fin|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    library.train_from_iterator(["the river and the mill"] * 5, trainer)
+    path = tmp_path / "tokenizer.json"
+    library.save(str(path))
+    inodes = _inodes(copied_run, STAGES)
+    sample_runs.run(copied_run, f"tokenizer.model={path}", "tokenizer.eos_token=<|fin|>")
+    assert _inodes(copied_run, STAGES) == inodes
+    assert set(_states(copied_run).values()) == {"done"}
+    kept = (copied_run / "tokens" / "tokenizer.model").read_bytes()
+    assert kept == (copied_run / "tokenizer" / "tokenizer.model").read_bytes()
+    tokenizer = Tokenizer(kept, "x")
+    assert tokenizer.codec.kind == "Hugging Face"
+    texts = [row["text"] for file in sorted((copied_run / "documents").iterdir()) for row in _rows_of(file)]
+    ids = np.concatenate([np.fromfile(file, "<u2") for file in sorted((copied_run / "tokens").glob("*.bin"))])
+    ends = np.flatnonzero(ids == tokenizer.eos_id)
+    assert [tokenizer.decode(part[part != tokenizer.eos_id]) for part in np.split(ids, ends + 1)[:-1]] == texts
+
+
+def _rows_of(file: Path) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = storage.read_parquet(str(file), ["text"]).to_pylist()
+    return rows
 
 
 def test_a_stage_cannot_start_before_the_one_it_follows(copied_run: Path) -> None:
