@@ -6,8 +6,8 @@
 Every held-out page is compared with every page that is trained on, by the exact Jaccard similarity of their n-grams
 (those of `minhash` in the recipe), of the texts as they entered `minhash`: no buckets, no sketches. Prints how many
 have a page of this similarity among those that are trained on: from `min_similarity` on these are what MinHash missed.
-The same for the chosen pages that went at `minhash`, with the split as it is and if it left their copies in training. Pages
-like these may be trained on where they are not like the page that stands for the chosen one (docs/held-out.md).
+The same for the chosen pages that went at `minhash`, with the split as it is and if it left their copies in training.
+Pages like these may be trained on where they are not like the page that stands for the chosen one (docs/held-out.md).
 """
 
 from __future__ import annotations
