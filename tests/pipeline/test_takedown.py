@@ -156,13 +156,14 @@ def test_other_files_that_quote_a_document_go_or_are_named(run: Path) -> None:
     text = text_of(*KEPT)
     (run / "report.html").write_text(f"<p>{html.escape(text[:300])}</p>")
     (run / "tokens/index").mkdir()
+    (run / "tokens/index/names").write_text("kept out of the search")
     data = (run / "tokens/one.bin").read_bytes()
     (run / "tokens/index/part").write_bytes(b"x" + data)  # the tokens at an odd place
     (run / "notes.json").write_text(json.dumps({"seen": text.replace("\n", " ")}))
     (run / "clean.log").write_text(text_of("three", 9))
     storage.write_parquet(str(run / "samples.parquet"), pa.table({"sample": ["a", text[30:130]]}))
     outcome = take(run, "redact", KEPT)
-    assert outcome.record.deleted == ("report.html", "tokens/index/part")
+    assert outcome.record.deleted == ("tokens/index/names", "tokens/index/part", "report.html")
     assert outcome.left == ["notes.json", "samples.parquet"]
     assert not (run / "report.html").exists()
     assert not (run / "tokens/index/part").exists()
