@@ -105,7 +105,7 @@ def make(run: Path, **changes: object) -> OrderSummary:
         StageFolder(str(run), stage).finish("f", {}, list(SHARDS))
     model, tokens, order = str(run / "tokenizer/tokenizer.model"), str(run / "tokens"), str(run / "order")
     train_tokenizer(list(files.values()), TokenizerConfig(vocab_size=400), model)
-    shards = [encode_shard(path, shard, model, tokens) for shard, path in files.items()]
+    shards = [made for shard, path in files.items() for made in encode_shard(path, shard, model, tokens)]
     merge_documents(tokens, shards, model, salt_key="secret")
     settings = {"sequence_length": 32, "batch_size": 4, "key": "k", "block_sequences": 40, "file_sequences": 16}
     summary = build_order(tokens, order, OrderConfig.model_validate(settings | changes))

@@ -136,6 +136,8 @@ def _print(outcome: Outcome) -> None:
         print(f"new order {record.order_root_after}")
         print(f"  replaces {record.order_root}, which is kept in order/revisions")
         print(f"  {record.steps_changed} steps and {record.sequences_changed} sequences differ")
+    if record.mode != "redact" and not record.redact:
+        print("their tokens and texts stay in the run: --mode redact, when training is done, destroys them")
     if record.redact:
         print(f"{len(record.files)} tables and the token shards lose them; order root {record.order_root}")
         for name in record.deleted:

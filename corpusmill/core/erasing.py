@@ -12,7 +12,7 @@ from corpusmill.core.errors import InternalError
 KEPT = frozenset(
     {
         "doc_id", "warc_file", "crawl", "payload_digest", "content_hash", "charset", "language", "stage", "rule",
-        "reason", "twin", "twin_history", "cluster_id", "source", "shard",
+        "reason", "twin", "twin_history", "copy_of", "via", "known_to", "cluster_id", "source", "shard",
     }
 )  # fmt: skip
 

@@ -34,8 +34,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 
 _CRAWL = "input"  # RUN/input: the sample crawl, input of the run
-# Made from the corpus, and made again from it by their commands.
-DERIVED = ("report.html", "tokens/index/")
+DERIVED = ("report.html",)  # made from the corpus, and made again from it; folders end with a slash
 
 
 @dataclass
@@ -51,19 +50,27 @@ class Places:
     others: list[str] = field(default_factory=list)
 
 
-def find_places(run: str, doc_ids: Sequence[str], passages: Passages, skip: Iterable[str]) -> Places:
+def find_places(
+    run: str, doc_ids: Sequence[str], passages: Passages, skip: Iterable[str], derived: Iterable[str]
+) -> Places:
     """Looks through all files of a local run.
 
     passages: gets the texts that the tables hold, and is what other files are searched for; tokens may be in it.
     skip: files that are not looked into, by relative path: those that tokenize/erase.py rewrites.
+    derived: files that can be made again where they quote the documents, and folders ("name/") that are not needed.
     """
     places = Places()
     known = set(skip)
+    folders = tuple(name for name in derived if name.endswith("/"))
+    files = set(derived) - set(folders)
     wanted = pa.array(sorted(doc_ids), pa.string())
     others = []
     for path in run_files(run):
         name = posixpath.relpath(path, run)
         if name in known:
+            continue
+        if name.startswith(folders):
+            places.derived.append(name)
             continue
         if path.endswith(".parquet") and "doc_id" in pq.read_schema(path).names:
             if _rows_to_blank(path, wanted, passages):
@@ -72,7 +79,7 @@ def find_places(run: str, doc_ids: Sequence[str], passages: Passages, skip: Iter
             others.append((path, name))
     for path, name in others:
         if passages.are_in(path):
-            (places.derived if name.startswith(DERIVED) else places.others).append(name)
+            (places.derived if name in files else places.others).append(name)
     return places
 
 

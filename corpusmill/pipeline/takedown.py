@@ -25,15 +25,15 @@ from corpusmill.pipeline.stand_ins import stand_ins
 from corpusmill.pipeline.status import open_run
 from corpusmill.pipeline.takedown_records import Mode, TakedownRecord, TakenDocument, Touched
 from corpusmill.pipeline.takedown_request import Kind
+from corpusmill.pipeline.token_folders import token_folders
 from corpusmill.tokenize import revisions
-from corpusmill.tokenize.columns import OFFSETS, SALTS
 from corpusmill.tokenize.derivation import Derivation, Use
 from corpusmill.tokenize.erase import redact_tokens
 from corpusmill.tokenize.packing import MASKED
 from corpusmill.tokenize.reader import load_order
 from corpusmill.tokenize.redaction import RedactedFiles
 from corpusmill.tokenize.rule import Rule
-from corpusmill.tokenize.store import DocumentIndex, TokenStore
+from corpusmill.tokenize.store import DocumentIndex
 from corpusmill.tokenize.takedown import load_takedown
 
 _ORDER, _WHOLE = "order", "all"  # stage name and shard name of the order among the run's products
@@ -146,7 +146,7 @@ def _plan(run: str, request: Request, values: Sequence[str]) -> tuple[TakedownRe
         steps_fed=len({use.step for use in every if use.step < fed}),
     )
     _check_mode(run, record, fed, every)
-    return (_with_places(run, record, rule) if record.redact else record), found.not_found
+    return (_with_places(run, record) if record.redact else record), found.not_found
 
 
 def _uses(derivation: Derivation, doc_ordinal: int | None) -> list[Use]:
@@ -240,38 +240,28 @@ def _check_mode(run: str, record: TakedownRecord, fed: int, uses: Sequence[Use])
             )
 
 
-def _with_places(run: str, record: TakedownRecord, rule: Rule) -> TakedownRecord:
+def _with_places(run: str, record: TakedownRecord) -> TakedownRecord:
     """The record with the files that quote the documents."""
-    tokens = storage.join(run, "tokens")
     passages = Passages()
-    index = DocumentIndex.load(tokens, rule.shards)
-    store = TokenStore(tokens, rule.shards, rule.tokenizer.dtype)
-    redacted = set(RedactedFiles.load(tokens).documents)
-    for ordinal in record.doc_ordinals:
-        if ordinal not in redacted:
-            one = np.array([ordinal])
-            ids = store.gather(index, one, np.zeros(1, np.int64), index.num_tokens(one), 0)
-            passages.add_bytes(ids.astype(store.dtype).tobytes())
-    skip = [f"tokens/{name}" for name in _own_files(rule)]
-    places = erasure.find_places(run, record.doc_ids, passages, skip)
+    folders = token_folders(run, record.doc_ids)
+    derived = set(erasure.DERIVED)
+    for folder in folders:
+        folder.add_tokens(passages)
+        if folder.new:  # its names of documents would be of another documents.parquet
+            derived.add(f"{folder.name}/index/")
+    skip = [name for folder in folders for name in folder.own_files()]
+    places = erasure.find_places(run, record.doc_ids, passages, skip, derived)
     return record.model_copy(
         update={"files": tuple(places.tables), "deleted": tuple(places.derived), "left": tuple(places.others)}
     )
-
-
-def _own_files(rule: Rule) -> list[str]:
-    """Files of the tokens folder that redact_tokens rewrites."""
-    return [*(f"{shard.name}.bin" for shard in rule.shards), "documents.parquet", OFFSETS, SALTS]
 
 
 def _is_nothing(run: str, record: TakedownRecord) -> bool:
     """Whether the run is as the record would make it."""
     if not record.documents:
         return False
-    if record.redact:
-        redacted = set(RedactedFiles.load(storage.join(run, "tokens")).documents)
-        if record.files or record.deleted or not redacted.issuperset(record.doc_ordinals):
-            return False
+    if record.redact and (record.files or any(folder.new for folder in token_folders(run, record.doc_ids))):
+        return False
     if record.mode == "redact":
         return True
     _, rule = load_order(run)
@@ -353,16 +343,17 @@ def _commit_order(run: str) -> None:
 
 
 def _erase(run: str, record: TakedownRecord) -> None:
-    tokens, order = storage.join(run, "tokens"), storage.join(run, "order")
+    order = storage.join(run, "order")
     for name in record.deleted:
         storage.remove(storage.join(run, name))
     for stage in sorted(storage.local_path(storage.join(run, "stages")).glob("*/exchange")):
         storage.remove_folder(str(stage))
     for name in record.files:
         erasure.blank_rows(run, name, record.doc_ids)
-    redact_tokens(tokens, order, record.doc_ordinals)
-    _, rule = load_order(run)
-    changed = [*record.files, *(f"tokens/{name}" for name in _own_files(rule))]
+    changed = list(record.files)
+    for folder in token_folders(run, record.doc_ids):
+        redact_tokens(folder.path, order if folder.name == "tokens" else None, folder.ordinals)
+        changed += folder.own_files()
     erasure.refresh_manifests(run, changed)
     _commit_order(run)
     storage.remove_leftovers(run)

@@ -42,8 +42,10 @@ _CHUNK_TOKENS = 1 << 22
 _DOCUMENTS = "documents.parquet"
 
 
-def redact_tokens(tokens_folder: str, order_folder: str, doc_ordinals: Collection[int]) -> RedactedFiles:
+def redact_tokens(tokens_folder: str, order_folder: str | None, doc_ordinals: Collection[int]) -> RedactedFiles:
     """Takes the documents' tokens, salts and addresses out of the tokens folder for good.
+
+    order_folder: of the order that reads these tokens; None where none does.
 
     Files that do not have the SHA-256 that the manifest states are refused before anything is changed: what is
     destroyed could not be verified any more. May be called again after it was killed, with the same or other documents.
@@ -56,7 +58,8 @@ def redact_tokens(tokens_folder: str, order_folder: str, doc_ordinals: Collectio
     index = DocumentIndex.load(tokens_folder, manifest.shards)
     if new:
         _check_files(tokens_folder, manifest, before, index, new)
-        keep_commitments(tokens_folder, order_folder, index, new)
+        if order_folder is not None:
+            keep_commitments(tokens_folder, order_folder, index, new)
         before = RedactedFiles(documents=tuple(sorted({*before.documents, *new})), files=before.files)
         before.save(tokens_folder)
     documents = np.array(before.documents, np.int64)

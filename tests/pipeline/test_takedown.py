@@ -26,6 +26,9 @@ from corpusmill.pipeline.takedown_records import load_records, takedown_checks
 from corpusmill.tokenize import revisions
 from corpusmill.tokenize.packing import MASKED
 from corpusmill.tokenize.reader import Order, load_order
+from corpusmill.tokenize.redaction import RedactedFiles
+from corpusmill.tokenize.shards import TokensManifest, encode_shard, merge_documents
+from corpusmill.tokenize.store import DocumentIndex
 from corpusmill.tokenize.verify import verify_order
 from corpusmill.training_hook.fed import FED
 
@@ -156,13 +159,14 @@ def test_other_files_that_quote_a_document_go_or_are_named(run: Path) -> None:
     text = text_of(*KEPT)
     (run / "report.html").write_text(f"<p>{html.escape(text[:300])}</p>")
     (run / "tokens/index").mkdir()
+    (run / "tokens/index/names").write_text("kept out of the search")
     data = (run / "tokens/one.bin").read_bytes()
     (run / "tokens/index/part").write_bytes(b"x" + data)  # the tokens at an odd place
     (run / "notes.json").write_text(json.dumps({"seen": text.replace("\n", " ")}))
     (run / "clean.log").write_text(text_of("three", 9))
     storage.write_parquet(str(run / "samples.parquet"), pa.table({"sample": ["a", text[30:130]]}))
     outcome = take(run, "redact", KEPT)
-    assert outcome.record.deleted == ("report.html", "tokens/index/part")
+    assert outcome.record.deleted == ("tokens/index/names", "tokens/index/part", "report.html")
     assert outcome.left == ["notes.json", "samples.parquet"]
     assert not (run / "report.html").exists()
     assert not (run / "tokens/index/part").exists()
@@ -171,6 +175,36 @@ def test_other_files_that_quote_a_document_go_or_are_named(run: Path) -> None:
     (run / "notes.json").unlink()
     (run / "samples.parquet").unlink()
     assert take(run, "redact", KEPT).left == []
+
+
+def test_tokens_of_the_held_out_split_go_too(run: Path) -> None:
+    out, model = str(run / "held_out"), str(run / "tokenizer/tokenizer.model")
+    made = encode_shard(str(run / "stages/extract/out/one.parquet"), "one", model, out)
+    merge_documents(out, made, model, salt_key="secret")
+    copies = {"doc_id": "two.warc.gz:500", "copy_of": "one.warc.gz:700", "via": "one.warc.gz:700", "stage": "minhash"}
+    storage.write_parquet(str(run / "held_out/copies.parquet"), pa.Table.from_pylist([copies]))
+    (run / "held_out/index").mkdir()
+    (run / "held_out/index/names").write_text(url_of(*KEPT))
+    before = DocumentIndex.load(out, TokensManifest.load(out).shards)
+    tokens = (run / "held_out/one.bin").read_bytes()
+    outcome = take(run, "redact", KEPT, REMOVED)
+    assert outcome.left == []
+    assert outcome.record.deleted == ("held_out/index/names",)
+    assert takedown_runs.quoting(run, passages(KEPT, REMOVED)) == []
+    manifest = TokensManifest.load(out)
+    after = np.frombuffer((run / "held_out/one.bin").read_bytes(), "<u2")
+    gone = np.zeros(len(after), np.bool_)
+    for number in (7, 1):
+        start, stop = before.offsets[number : number + 2]
+        gone[start:stop] = True
+        assert before.salt(number) != bytes(16)
+    assert (after[gone] == manifest.pad_id).all()
+    assert (after[~gone] == np.frombuffer(tokens, "<u2")[~gone]).all()
+    assert DocumentIndex.load(out, manifest.shards).salt(7) == bytes(16)
+    assert RedactedFiles.load(out).documents == (1, 7)
+    assert pq.read_table(run / "held_out/copies.parquet").to_pylist() == [copies], "identities stay"
+    assert failures(run) == []
+    assert take(run, "redact", KEPT, REMOVED).state == "nothing"
 
 
 def test_a_damaged_table_is_refused_before_anything_changes(run: Path) -> None:
