@@ -9,8 +9,8 @@ rows of it in order, again and again: `Order.step` straight from the shards, the
 (litdata from a copy in its own format). The files are in the page cache. What `Order.step` gives beside the tokens
 (segments, loss mask) comes with it; the others stack rows to batches of int32. All give the same tokens: their SHA-256
 is compared. Figures are tokens (L of a row of L+1) for a CPU second of all threads, the median of `--repeats` turns
-after one that is not timed; ours is taken first and last, as the machine may have other work. RUN: a run of one phase
-instead. `--profile`: where our time goes, by cProfile.
+after one that is not timed. Ours is taken before and after each of the others, and the ratio is to these two, as the
+machine may have other work. RUN: a run of one phase instead. `--profile`: where our time goes, by cProfile.
 """
 
 from __future__ import annotations
@@ -108,25 +108,34 @@ def main() -> None:
         print(f"{order.steps} steps of {batch} rows of {length}", file=sys.stderr)
         if given.profile:
             profile(run)
-        results = {"Order.step": ours(run, given.repeats)}
-        if not given.no_peers:
-            for loader, form in EXPORTS.items():
-                out = Path(scratch) / form
-                if not out.exists():
-                    export_order(order, form, str(out), masks=False)
-                python = given.mds_readers if loader == "mds" else given.readers
-                results[loader] = theirs(python, loader, out / "part-0000", length, batch, given.repeats)
-        results["Order.step, every 4th slot"] = ours(run, given.repeats, slice(None, None, 4))
-        results["Order.step, again"] = ours(run, given.repeats)
-    whole = results["Order.step"]
-    rate = {n: r["tokens"] * length / (length + 1) / median(t[0] for t in r["turns"]) for n, r in results.items()}
+        around = [ours(run, given.repeats)]  # ours before and after each of the others
+        results: list[tuple[str, dict[str, Any]]] = []
+        for loader, form in {} if given.no_peers else EXPORTS.items():
+            out = Path(scratch) / form
+            if not out.exists():
+                export_order(order, form, str(out), masks=False)
+            python = given.mds_readers if loader == "mds" else given.readers
+            results.append((loader, theirs(python, loader, out / "part-0000", length, batch, given.repeats)))
+            around.append(ours(run, given.repeats))
+        results.append(("Order.step, every 4th slot", ours(run, given.repeats, slice(None, None, 4))))
+        around.append(ours(run, given.repeats))
+
+    def rate(turns: list[tuple[float, float]], tokens: int) -> float:
+        return tokens * length / (length + 1) / median(cpu for cpu, _ in turns)
+
+    tokens, sha256 = around[0]["tokens"], around[0]["sha256"]
     print("loader | package | million tokens/s a core | Order.step is so many times as fast")
-    for name, result in results.items():
-        assert result["sha256"] == whole["sha256"] or "slot" in name, f"{name} gives other tokens"
+    all_ours = rate([t for r in around for t in r["turns"]], tokens)
+    print(f"Order.step | corpusmill | {all_ours / 1e6:.1f} | 1")
+    rates = {"Order.step": all_ours}
+    for (name, result), before, after in zip(results, around, around[1:], strict=False):
+        assert result["sha256"] == sha256 or "slot" in name, f"{name} gives other tokens"
+        rates[name] = rate(result["turns"], result["tokens"])
+        ratio = rate([*before["turns"], *after["turns"]], tokens) / rates[name]
         package = f"{result['package']} {result['version']}".strip()
-        print(f"{name} | {package} | {rate[name] / 1e6:.1f} | {rate['Order.step'] / rate[name]:.2f}")
+        print(f"{name} | {package} | {rates[name] / 1e6:.1f} | {ratio:.2f}")
     if given.json:
-        Path(given.json).write_text(json.dumps({"rate": rate, "results": results}, indent=1) + "\n")
+        Path(given.json).write_text(json.dumps({"rates": rates, "results": results, "ours": around}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
