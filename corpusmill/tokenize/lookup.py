@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -118,10 +118,8 @@ class Lookup:
         self._pairs = {kind: PairIndex(_pairs_path(folder, kind), manifest.documents) for kind in KINDS}
         path = storage.join(folder, "names.arrow")
         check_size(path, manifest.names_bytes)
-        file = pa.memory_map(str(storage.local_path(path)), "r")
-        # Batches are read whole; to read of them what is asked for, there is one reader for every set of columns.
-        sets: list[tuple[Kind, ...]] = [_NAMED, *((kind,) for kind in KINDS)]
-        self._readers = {columns: _reader(file, columns) for columns in sets}
+        # All columns: what is mapped is not read before it is used, while a choice of columns would be copied.
+        self._reader = pa.ipc.open_file(pa.memory_map(str(storage.local_path(path)), "r"))
 
     @classmethod
     def open(cls, tokens_folder: str) -> Lookup:
@@ -179,18 +177,11 @@ class Lookup:
 
     def _take(self, ordinals: Int64Array, columns: tuple[Kind, ...]) -> Iterator[tuple[pa.RecordBatch, Int64Array]]:
         """Rows of ordinals batch by batch, and where each of them stands in `ordinals`."""
-        reader = self._readers[columns]
         batch, row = np.divmod(ordinals, self._manifest.names_rows)
         order = np.argsort(batch, kind="stable")
         numbers, firsts = np.unique(batch[order], return_index=True)
         for number, places in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=len(numbers) > 0):
-            yield reader.get_batch(number).take(pa.array(row[places])), places
-
-
-def _reader(file: pa.MemoryMappedFile, columns: Sequence[str]) -> Any:
-    """A reader of these columns of names.arrow."""
-    fields = [_NAMES.get_field_index(name) for name in columns]
-    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
+            yield self._reader.get_batch(number).select(list(columns)).take(pa.array(row[places])), places
 
 
 def _chunks(documents_path: str) -> Iterator[pa.Table]:
