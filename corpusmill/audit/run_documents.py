@@ -37,7 +37,7 @@ class RunDocuments:
         """(ordinal, names) of the documents whose `kind` is `value`, by ordinal.
 
         Builds the index when there is none, which reads documents.parquet once. Where that cannot be, it reads
-        documents.parquet each time, row group by row group, and says so.
+        documents.parquet each time, row group by row group. Both are said on `note`.
         """
         lookup = self._built()
         if lookup is not None:
@@ -65,6 +65,7 @@ class RunDocuments:
         except CorpusmillError:
             pass  # none, an old one, a damaged one, or a remote folder
         try:
+            self._note(f"building the index of {self._path}, once; later searches find it")
             build(self._folder)
             return Lookup.open(self._folder)
         except (OSError, InputError) as error:

@@ -56,7 +56,7 @@ class BestFitPacking(Packing):
         pieces = pieces if isinstance(pieces, Pieces) else Pieces.of_lengths(pieces)
         super().__init__(pieces, sequence_length)
         self._kept = pieces.kept(excluded)
-        self._block_piece = Blocks.of(pieces.length, sequence_length, block_sequences).piece
+        self._block_piece = Blocks.of_bounds(pieces.bounds(), sequence_length, block_sequences).piece
         # Parts are numbered in order of (piece, start). Within a block numbers fit in 32 bits.
         self._first_part = _first_parts(pieces.length, sequence_length)  # (P + 1,)
         block_part = self._first_part[self._block_piece]

@@ -22,10 +22,11 @@ _MANY = 256  # sequences at once that are worth an index of all
 
 
 class ConcatenatePacking(Packing):
-    """See the module. Holds 16 bytes a piece, 24 where documents are excluded.
+    """See the module. Holds 8 bytes a piece, 16 where documents are excluded; nothing where offsets are mapped.
 
-    `segments` costs O(segments asked for * log pieces), or, of many sequences, O(segments) and once a pass over the
-    pieces and 1 byte a sequence.
+    Of mapped offsets (`Pieces.of_offsets`) it reads a page here and there: O(blocks * log pieces). `segments` costs
+    O(segments asked for * log pieces), or, of many sequences, O(segments) and once a pass over the pieces and 1 byte
+    a sequence.
 
     Args:
         pieces: what is packed; an int64 array is the lengths of whole documents.
@@ -43,15 +44,18 @@ class ConcatenatePacking(Packing):
     ) -> None:
         pieces = pieces if isinstance(pieces, Pieces) else Pieces.of_lengths(pieces)
         super().__init__(pieces, sequence_length)
-        blocks = Blocks.of(pieces.length, sequence_length, block_sequences)
+        bounds = pieces.bounds()
+        blocks = Blocks.of_bounds(bounds, sequence_length, block_sequences)
         self._block_sequence = blocks.sequence  # (blocks + 1,)
         kept = pieces.kept(excluded)
         # What follows is of the pieces that are not excluded; their numbers are in _number, None: all are there.
         self._number = None if kept is None else np.flatnonzero(kept)
-        self._lengths = pieces.length if self._number is None else pieces.length[self._number]
-        self._ends = np.cumsum(self._lengths)
+        if self._number is not None:
+            lengths = bounds[self._number + 1] - bounds[self._number]
+            bounds = np.concatenate([[0], np.cumsum(lengths)])
+        self._starts, self._ends = bounds[:-1], bounds[1:]
         first = blocks.piece if self._number is None else np.searchsorted(self._number, blocks.piece)
-        self._block_token = np.concatenate([[0], self._ends])[first]  # (blocks + 1,)
+        self._block_token = bounds[first]  # (blocks + 1,)
 
     @property
     def num_sequences(self) -> int:
@@ -74,11 +78,9 @@ class ConcatenatePacking(Packing):
     @property
     def num_cut(self) -> int:
         """Pieces, not excluded, that sequences hold, but none of them whole."""
-        starts = self._ends - self._lengths
+        starts, lengths = self._starts, self._ends - self._starts
         origin = self._block_token[np.searchsorted(self._block_token, starts, side="right") - 1]
-        return int(
-            np.count_nonzero((starts - origin) % self.sequence_length + self._lengths > self.sequence_length + 1)
-        )
+        return int(np.count_nonzero((starts - origin) % self.sequence_length + lengths > self.sequence_length + 1))
 
     def segments(self, sequences: Int64Array) -> Segments:
         """What the sequences (int64 (R,), each in [0, num_sequences), in any order) are made of."""
@@ -86,7 +88,7 @@ class ConcatenatePacking(Packing):
         firsts = self._firsts if many else np.empty(0, np.int64)
         wanted = np.ascontiguousarray(sequences, dtype=np.int64)
         row, place, offset, num_tokens = cut(
-            wanted, self._ends, self._block_token, self._block_sequence, self.sequence_length, firsts
+            wanted, self._starts, self._ends, self._block_token, self._block_sequence, self.sequence_length, firsts
         )
         number = place if self._number is None or not len(self._number) else self._number[place]
         return self._pieces.segments(row, np.where(place < 0, -1, number), offset, num_tokens)
@@ -105,7 +107,7 @@ class ConcatenatePacking(Packing):
 
     def _sequences_of_place(self, place: int) -> Int64Array:
         end = int(self._ends[place])
-        start = end - int(self._lengths[place])
+        start = int(self._starts[place])
         block = int(np.searchsorted(self._block_token, start, side="right")) - 1
         origin, stop = (int(t) for t in self._block_token[block : block + 2])
         length = self.sequence_length

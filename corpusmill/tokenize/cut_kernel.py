@@ -38,6 +38,7 @@ def first_pieces(ends: Int64Array, block_token: Int64Array, block_sequence: Int6
 @numba.njit(cache=True, nogil=True)
 def cut(
     sequences: Int64Array,
+    starts: Int64Array,
     ends: Int64Array,
     block_token: Int64Array,
     block_sequence: Int64Array,
@@ -46,6 +47,7 @@ def cut(
 ) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
     """Runs of pieces in `sequences`, one after another: (row, piece or -1 for padding, offset in the piece, tokens).
 
+    starts, ends: (P,) tokens before each piece, and up to and with it, counted as those of the blocks.
     firsts: of `first_pieces`, or empty: pieces are then searched among all.
     """
     room = 4 * len(sequences) + 16
@@ -79,10 +81,9 @@ def cut(
                 out[3, count] = missing
                 count += 1
                 break
-            begin = ends[piece - 1] if piece > 0 else 0
             upto = min(ends[piece], stop)
             out[1, count] = piece
-            out[2, count] = at - begin
+            out[2, count] = at - starts[piece]
             out[3, count] = upto - at
             count += 1
             at = upto

@@ -112,7 +112,7 @@ class DocumentTree:
 
     def _root_of(self, first: int, stop: int) -> bytes:
         if stop - first <= NODE_LEAVES:
-            return _root_over(self._records[first:stop])
+            return _root_over(self._records[first:stop].tobytes())
         # Subtrees of more leaves begin at a multiple of NODE_LEAVES, and are trees over whole nodes.
         return merkle_root(bytes(node) for node in self._nodes[first // NODE_LEAVES : -(-stop // NODE_LEAVES)])
 
@@ -138,10 +138,9 @@ def build_tree(documents_path: str, documents: int, folder: str) -> None:
             for path in paths:
                 out.write(_sorted(np.fromfile(path, np.uint8).reshape(-1, RECORD_BYTES)).tobytes())
                 path.unlink()
-    records = _mapped(storage.join(folder, TREE))
-    with storage.open_write(storage.join(folder, NODES)) as out:
-        for first in range(0, len(records), NODE_LEAVES):
-            out.write(_root_over(records[first : first + NODE_LEAVES]))
+    with storage.open_read(storage.join(folder, TREE)) as file, storage.open_write(storage.join(folder, NODES)) as out:
+        while data := file.read(NODE_LEAVES * RECORD_BYTES):
+            out.write(_root_over(data))
 
 
 def _build_where_possible(source: str, documents: int, kept: str, scratch: str) -> str:
@@ -184,8 +183,8 @@ def _sorted(records: ByteArray) -> ByteArray:
     return ordered
 
 
-def _root_over(records: ByteArray) -> bytes:
-    data = records.tobytes()
+def _root_over(data: bytes) -> bytes:
+    """The root over records, one after another."""
     return merkle_root(
         hashlib.sha256(b"\0" + data[a : a + RECORD_BYTES]).digest() for a in range(0, len(data), RECORD_BYTES)
     )

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -54,23 +56,49 @@ class Segments(NamedTuple):
         return Segments._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-class Pieces(NamedTuple):
+@dataclass(frozen=True)
+class Pieces:
     """P runs of tokens of documents, in order of (document, start). None stands for the value of whole documents.
 
     A document may have several pieces. They may share tokens (the last of one is often the first of the next: read as a
-    label there, as an input here); packing takes every piece as it is.
+    label there, as an input here); packing takes every piece as it is. It has `lengths` or, of whole documents,
+    `offsets`.
     """
 
-    length: Int64Array  # (P,) tokens, >= 1
+    lengths: Int64Array | None  # (P,) tokens, >= 1
     document: Int64Array | None = None  # (P,) ascending; None: piece i is document i
     start: Int64Array | None = None  # (P,) tokens, within the document; None: 0
     truncated_head: BoolArray | None = None  # (P,) begins inside its document; None: no piece does
     truncated_tail: BoolArray | None = None  # (P,) ends inside its document; None: no piece does
+    offsets: Int64Array | None = None  # (P + 1,) ascending: piece i has offsets[i + 1] - offsets[i] tokens
 
     @classmethod
     def of_lengths(cls, lengths: Int64Array) -> Pieces:
         """Whole documents, 0..D-1, of `lengths` (int64 (D,), tokens incl. EOS, each >= 1). Copies nothing."""
         return cls(lengths)
+
+    @classmethod
+    def of_offsets(cls, offsets: Int64Array) -> Pieces:
+        """Whole documents, 0..D-1, from int64 (D + 1,) tokens before each of them, of which only differences count.
+
+        The array may be mapped into memory; it is not read before it is needed, nor copied.
+        """
+        return cls(None, offsets=np.asarray(offsets))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1 if self.offsets is not None else len(self.length)
+
+    @cached_property
+    def length(self) -> Int64Array:
+        """(P,) tokens of each, >= 1; computed, and kept, where offsets were given."""
+        if self.lengths is not None:
+            return self.lengths
+        assert self.offsets is not None
+        return np.diff(self.offsets)
+
+    def bounds(self) -> Int64Array:
+        """(P + 1,) tokens before each piece, and behind the last, from wherever they are counted."""
+        return self.offsets if self.offsets is not None else _bounds(self.length)
 
     @classmethod
     def of_runs(
@@ -101,7 +129,7 @@ class Pieces(NamedTuple):
         """(P,) which pieces are not of an excluded document (int64, ascending); None when all are."""
         if excluded is None or not len(excluded):
             return None
-        kept = np.ones(len(self.length), np.bool_)
+        kept = np.ones(len(self), np.bool_)
         if self.document is None:
             kept[excluded] = False
         else:
@@ -151,17 +179,28 @@ class Blocks(NamedTuple):
     @classmethod
     def of(cls, lengths: Int64Array, sequence_length: int, block_sequences: int) -> Blocks:
         """The blocks of pieces of `lengths`. Needs 8 bytes a piece while it runs."""
-        ends = np.cumsum(lengths)
+        return cls.of_bounds(_bounds(lengths), sequence_length, block_sequences)
+
+    @classmethod
+    def of_bounds(cls, bounds: Int64Array, sequence_length: int, block_sequences: int) -> Blocks:
+        """The blocks of pieces from `Pieces.bounds`. Costs O(blocks * log pieces)."""
+        ends = bounds[1:]
         block_tokens = block_sequences * sequence_length + 1
         pieces = [0]
         sequences = [0]
-        end = 0  # tokens
+        end = int(bounds[0])  # tokens
         while pieces[-1] < len(ends):
             fits = int(np.searchsorted(ends, end + block_tokens, side="right"))
             pieces.append(max(fits, pieces[-1] + 1))
             start, end = end, int(ends[pieces[-1] - 1])
             sequences.append(sequences[-1] - (1 - (end - start)) // sequence_length)
         return cls(np.array(pieces, np.int64), np.array(sequences, np.int64))
+
+
+def _bounds(lengths: Int64Array) -> Int64Array:
+    bounds = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=bounds[1:])
+    return bounds
 
 
 class Packing(ABC):

@@ -182,7 +182,8 @@ class Readings:
     def _whole_of(self, source: SourceRange, sequence_length: int) -> Packing:
         key = (source.name, sequence_length)
         if key not in self._whole:
-            self._whole[key] = self._pack(source, Pieces.of_lengths(self._index.lengths(source)), sequence_length)
+            pieces = Pieces.of_offsets(self._index.offsets[source.first : source.stop + 1])
+            self._whole[key] = self._pack(source, pieces, sequence_length)
         return self._whole[key]
 
     def _pack(self, source: SourceRange, pieces: Pieces, sequence_length: int) -> Packing:

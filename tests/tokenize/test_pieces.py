@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packing_oracle import blocks_of
 
-from corpusmill.tokenize.packing import PAD, TRUNCATED_HEAD, TRUNCATED_TAIL
+from corpusmill.tokenize.packing import PAD, TRUNCATED_HEAD, TRUNCATED_TAIL, PackingMethod, make_packing
 from corpusmill.tokenize.pieces import Blocks, Pieces
 
 
@@ -36,8 +36,28 @@ def test_whole_documents_cost_nothing() -> None:
     lengths = np.array([3, 4])
     pieces = Pieces.of_lengths(lengths)
     assert pieces.length is lengths
-    assert all(field is None for field in pieces[1:])
+    assert {pieces.document, pieces.start, pieces.truncated_head, pieces.truncated_tail, pieces.offsets} == {None}
     assert list(pieces.of_document(1)) == [1]
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 12), st.integers(1, 5), st.data())
+@pytest.mark.parametrize("method", ["concatenate", "best_fit"])
+def test_offsets_are_packed_as_the_lengths(
+    method: PackingMethod, lengths: list[int], length: int, block_sequences: int, data: st.DataObject
+) -> None:
+    base = data.draw(st.integers(0, 10**12))
+    chosen = data.draw(st.sets(st.sampled_from(range(len(lengths))))) if lengths else set()
+    offsets = np.cumsum([base, *lengths]).astype(np.int64)
+    for excluded in (None, np.array(sorted(chosen), np.int64)):
+        plain = make_packing(method, np.array(lengths, np.int64), length, block_sequences, excluded)
+        mapped = make_packing(method, Pieces.of_offsets(offsets), length, block_sequences, excluded)
+        for name in ("num_sequences", "num_blocks", "pad_tokens", "num_cut"):
+            assert getattr(plain, name) == getattr(mapped, name)
+        everything = np.arange(plain.num_sequences)
+        assert plain.blocks_of(everything).tolist() == mapped.blocks_of(everything).tolist()
+        assert [c.tolist() for c in plain.segments(everything)] == [c.tolist() for c in mapped.segments(everything)]
+        for document in range(len(lengths)):
+            assert plain.sequences_of(document).tolist() == mapped.sequences_of(document).tolist()
 
 
 def test_runs_are_put_in_order_and_know_what_they_lack() -> None:

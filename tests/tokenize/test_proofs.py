@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,8 @@ from corpusmill.tokenize.order import build_order, documents_root_of
 from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.proofs import Proof, check_proof, load_proof, not_proved, statements
 from corpusmill.tokenize.proving import make_proof
+from corpusmill.tokenize.reader import Order
+from corpusmill.tokenize.redaction import RedactedFiles, commitments_of, save_commitments
 from corpusmill.tokenize.rule import Rule
 from corpusmill.tokenize.shards import TOKEN_DOCUMENT, TokensManifest
 
@@ -362,7 +365,36 @@ def test_steps_that_do_not_read_the_document(run: Path) -> None:
         make_proof(str(run), bytes(16), [0])
 
 
+def test_a_redacted_document_is_in_the_order_but_its_uses_cannot_be_shown(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(run, own)
+    order = Order.open(str(own))
+    documents = documents_of(own)
+    gone = 5
+    use = order.derivation().uses(gone)[0]
+    rows = order.table(use.step).filter(pc.field("slot") == use.slot).to_pylist()
+    beside = next(r["doc_ordinal"] for r in rows if r["doc_ordinal"] not in (-1, gone, *TWINS))
+    save_commitments(str(own / "order"), commitments_of(order.derivation(), order.index, order.store, [gone]))
+    RedactedFiles(documents=(gone,)).save(str(own / "tokens"))
+    salts = bytearray((own / "tokens/documents.salts").read_bytes())
+    salts[16 * gone : 16 * gone + 16] = bytes(16)
+    (own / "tokens/documents.salts").write_bytes(bytes(salts))
+    path = own / "tokens" / f"{documents[gone]['shard']}.bin"
+    data = bytearray(path.read_bytes())
+    first, count = documents[gone]["token_offset"], documents[gone]["num_tokens"]
+    data[2 * first : 2 * (first + count)] = bytes(2 * count)
+    path.write_bytes(bytes(data))
+    check_proof(make_proof(str(own), documents[gone]["content_hash"]), root_of(run))
+    with pytest.raises(InputError, match="redacted"):
+        make_proof(str(own), documents[gone]["content_hash"], [use.step])
+    check_proof(make_proof(str(own), documents[beside]["content_hash"], [use.step]), root_of(run))
+    (own / "order/redacted.parquet").unlink()
+    with pytest.raises(VerificationFailed, match="do not give the root of its step"):
+        make_proof(str(own), documents[beside]["content_hash"], [use.step])
+
+
 def test_what_is_not_proved_is_said(bodies: list[dict[str, Any]]) -> None:
     for body in bodies:
         said = not_proved(Proof.model_validate_json(json.dumps(body)))
         assert any("a model was trained" in line for line in said)
+        assert len(not_proved(Proof.model_validate_json(json.dumps(body)), trusted=True)) == len(said) - 1
