@@ -177,6 +177,17 @@ def test_other_files_that_quote_a_document_go_or_are_named(run: Path) -> None:
     assert take(run, "redact", KEPT).left == []
 
 
+def test_what_a_killed_step_left_in_its_exchange_goes(run: Path) -> None:
+    exchange = run / "stages/minhash/exchange/map"
+    exchange.mkdir(parents=True)
+    (exchange / "one.chunks").write_text(text_of(*KEPT))
+    (run / "stages/quality/out" / f".one.parquet.{'0' * 32}.tmp").write_text(text_of(*KEPT))
+    outcome = take(run, "redact", KEPT)
+    assert takedown_runs.quoting(run, passages(KEPT)) == []
+    assert outcome.left == []
+    assert not (run / "stages/minhash/exchange").exists()
+
+
 def test_tokens_of_the_held_out_split_go_too(run: Path) -> None:
     out, model = str(run / "held_out"), str(run / "tokenizer/tokenizer.model")
     made = encode_shard(str(run / "stages/extract/out/one.parquet"), "one", model, out)
