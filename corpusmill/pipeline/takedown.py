@@ -358,8 +358,9 @@ def _erase(run: str, record: TakedownRecord) -> None:
         erasure.blank_rows(run, name, record.doc_ids)
     changed = list(record.files)
     for folder in token_folders(run, record.doc_ids):
-        redact_tokens(folder.path, order if folder.name == "tokens" else None, folder.ordinals)
-        changed += folder.own_files()
+        if folder.ordinals:
+            redact_tokens(folder.path, order if folder.name == "tokens" else None, folder.ordinals)
+            changed += folder.own_files()
     erasure.refresh_manifests(run, changed)
     _commit_order(run)
     storage.remove_leftovers(run)

@@ -405,6 +405,15 @@ def test_removals_of_one_run_are_a_list_for_another(run: Path, made: Path, tmp_p
     assert sorted(d.doc_id for d in outcome.record.documents) == sorted([doc_id(*KEPT), doc_id(*OTHER)])
 
 
+def test_a_document_without_tokens_leaves_the_tokens_as_they_are(run: Path) -> None:
+    before = takedown_runs.contents(run / "tokens")
+    take(run, "redact", QUARANTINED)
+    after = takedown_runs.contents(run / "tokens")
+    assert not (run / "tokens/redacted.json").exists()
+    assert after == before
+    assert takedown_runs.quoting(run, passages(QUARANTINED)) == []
+
+
 def test_documents_without_tokens_make_no_new_order(run: Path) -> None:
     before = load_order(str(run))[0]
     outcome = take(run, "rederive", REMOVED)
