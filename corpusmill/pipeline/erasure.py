@@ -13,6 +13,7 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ _DISTINCT_BYTES = 8  # a window with fewer says nothing of the text that it is f
 _CHUNK_BYTES = 1 << 20
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
+
+_SLOTS = 1 << 24
+_SLOT_SHIFT = np.uint64(40)
 
 _CRAWL = "input"  # RUN/input: the sample crawl, input of the run
 DERIVED = ("report.html",)  # made from the corpus, and made again from it; folders end with a slash
@@ -186,6 +190,7 @@ class Passages:
     def __init__(self) -> None:
         self._hashes: list[UInt64Array] = []
         self._sorted: UInt64Array | None = None
+        self._known = np.zeros(_SLOTS, np.bool_)  # by the upper bits of a hash: whether there is one
 
     def add_text(self, text: str) -> None:
         """Adds the windows of a text."""
@@ -211,13 +216,19 @@ class Passages:
     def _match(self, data: npt.NDArray[np.uint8]) -> bool:
         if self._sorted is None:
             self._sorted = np.unique(np.concatenate([np.empty(0, np.uint64), *self._hashes]))
+            self._known[:] = False
+            self._known[self._sorted >> _SLOT_SHIFT] = True
         if not len(self._sorted) or len(data) < WINDOW_BYTES:
             return False
         hashes = _rolling(data)
+        hashes = hashes[self._known[hashes >> _SLOT_SHIFT]]  # most of them are none
+        if not len(hashes):
+            return False
         at = np.minimum(np.searchsorted(self._sorted, hashes), len(self._sorted) - 1)
         return bool(np.any(self._sorted[at] == hashes))
 
 
+@lru_cache(maxsize=8)  # the parts of files have a few lengths
 def _powers(count: int, base: np.uint64) -> UInt64Array:
     powers = np.full(count, base, np.uint64)
     powers[:1] = 1

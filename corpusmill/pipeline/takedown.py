@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -244,7 +245,7 @@ def _with_places(run: str, record: TakedownRecord) -> TakedownRecord:
     """The record with the files that quote the documents."""
     passages = Passages()
     folders = token_folders(run, record.doc_ids)
-    derived = set(erasure.DERIVED)
+    derived = {*erasure.DERIVED, *(f"stages/{folder.parent.name}/exchange/" for folder in _exchanges(run))}
     for folder in folders:
         folder.add_tokens(passages)
         if folder.new:  # its names of documents would be of another documents.parquet
@@ -254,6 +255,11 @@ def _with_places(run: str, record: TakedownRecord) -> TakedownRecord:
     return record.model_copy(
         update={"files": tuple(places.tables), "deleted": tuple(places.derived), "left": tuple(places.others)}
     )
+
+
+def _exchanges(run: str) -> list[Path]:
+    """Folders of what steps exchange while they run; a finished step has none."""
+    return sorted(storage.local_path(storage.join(run, "stages")).glob("*/exchange"))
 
 
 def _is_nothing(run: str, record: TakedownRecord) -> bool:
@@ -346,14 +352,15 @@ def _erase(run: str, record: TakedownRecord) -> None:
     order = storage.join(run, "order")
     for name in record.deleted:
         storage.remove(storage.join(run, name))
-    for stage in sorted(storage.local_path(storage.join(run, "stages")).glob("*/exchange")):
-        storage.remove_folder(str(stage))
+    for exchange in _exchanges(run):
+        storage.remove_folder(str(exchange))
     for name in record.files:
         erasure.blank_rows(run, name, record.doc_ids)
     changed = list(record.files)
     for folder in token_folders(run, record.doc_ids):
-        redact_tokens(folder.path, order if folder.name == "tokens" else None, folder.ordinals)
-        changed += folder.own_files()
+        if folder.ordinals:
+            redact_tokens(folder.path, order if folder.name == "tokens" else None, folder.ordinals)
+            changed += folder.own_files()
     erasure.refresh_manifests(run, changed)
     _commit_order(run)
     storage.remove_leftovers(run)

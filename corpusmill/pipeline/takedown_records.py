@@ -146,7 +146,7 @@ def refuse_to_bring_back(products: Products, chain: Chain, names: Sequence[str],
             " back",
             where=chain.run,
             value=", ".join(made),
-            remedy="restore the recipe and input that the run was made with; for others run in a new folder, then"
+            remedy="restore recipe, input and version that the run was made with; for others run in a new folder, then"
             f" corpusmill takedown NEW --content-hashes {chain.run}/order/removals.jsonl --mode rederive",
         )
 

@@ -58,6 +58,7 @@ def test_a_page_and_its_copies_are_gone_and_the_run_verifies(run: Path, mill: Mi
     assert takedown_runs.quoting(run, texts) == []
     assert takedown_runs.quoting(run, [copies[0]["url"]]) == []
 
+    takedown_runs.check_manifests_fit(run)
     after = mill("verify", run, "--full", "--json").json
     assert after["ok"]
     assert after["order_root"] == before["order_root"]

@@ -177,6 +177,17 @@ def test_other_files_that_quote_a_document_go_or_are_named(run: Path) -> None:
     assert take(run, "redact", KEPT).left == []
 
 
+def test_what_a_killed_step_left_in_its_exchange_goes(run: Path) -> None:
+    exchange = run / "stages/minhash/exchange/map"
+    exchange.mkdir(parents=True)
+    (exchange / "one.chunks").write_text(text_of(*KEPT))
+    (run / "stages/quality/out" / f".one.parquet.{'0' * 32}.tmp").write_text(text_of(*KEPT))
+    outcome = take(run, "redact", KEPT)
+    assert takedown_runs.quoting(run, passages(KEPT)) == []
+    assert outcome.left == []
+    assert not (run / "stages/minhash/exchange").exists()
+
+
 def test_tokens_of_the_held_out_split_go_too(run: Path) -> None:
     out, model = str(run / "held_out"), str(run / "tokenizer/tokenizer.model")
     made = encode_shard(str(run / "stages/extract/out/one.parquet"), "one", model, out)
@@ -392,6 +403,15 @@ def test_removals_of_one_run_are_a_list_for_another(run: Path, made: Path, tmp_p
     again = Path(shutil.copytree(made, tmp_path / "again"))
     outcome = take_down(str(again), Request("content_hashes", str(run / "order/removals.jsonl"), "rederive"))
     assert sorted(d.doc_id for d in outcome.record.documents) == sorted([doc_id(*KEPT), doc_id(*OTHER)])
+
+
+def test_a_document_without_tokens_leaves_the_tokens_as_they_are(run: Path) -> None:
+    before = takedown_runs.contents(run / "tokens")
+    take(run, "redact", QUARANTINED)
+    after = takedown_runs.contents(run / "tokens")
+    assert not (run / "tokens/redacted.json").exists()
+    assert after == before
+    assert takedown_runs.quoting(run, passages(QUARANTINED)) == []
 
 
 def test_documents_without_tokens_make_no_new_order(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import takedown_runs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oracle_order import OracleOrder
 from synthetic import lengths_of, write_tokens
 
@@ -127,6 +130,37 @@ def test_a_change_of_length_in_mid_epoch_is_planned_anew(tmp_path: Path) -> None
     assert OracleOrder(tmp_path).rows() == rows(tmp_path)
     assert OracleOrder(tmp_path).root() == summary.order_root
     assert verified(tmp_path)
+
+
+@given(
+    st.integers(0, 1000),
+    st.sampled_from(PACKINGS),
+    st.sets(st.integers(0, 59), max_size=20),
+    st.dictionaries(st.integers(0, 59), st.integers(0, 30), max_size=20),
+)
+@settings(max_examples=12)
+def test_any_takedown_is_that_of_the_oracle(
+    seed: int, packing: str, excluded: set[int], masked: dict[int, int]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        write_tokens(run, {"web": lengths_of(seed, 40, 60), "code": lengths_of(seed + 1, 20, 90)})
+        phases = [
+            {"steps": 6, "sources": {"web": 2, "code": 1}},
+            {"steps": 9, "sequence_length": 11, "sources": {"web": 1, "code": 1}},
+        ]
+        common = {"sequence_length": 16, "batch_size": 3, "key": "k", "block_sequences": 9, "packing": packing}
+        build_order(str(run / "tokens"), str(run / "order"), OrderConfig.model_validate({**common, "phases": phases}))
+        takedown = NOTHING
+        for ordinal, step in masked.items():
+            takedown = revisions.with_masked(takedown, ordinals(ordinal), step)
+        takedown = revisions.with_excluded(takedown, ordinals(*sorted(excluded)))
+        summary = revise(run, takedown)
+        oracle = OracleOrder(run)
+        assert oracle.root() == summary.order_root
+        assert oracle.rows() == rows(run)
+        assert oracle.excluded == excluded
+        assert oracle.masked == {o: s for o, s in masked.items() if o not in excluded}
 
 
 def test_revisions_add_to_one_another(tmp_path: Path) -> None:
