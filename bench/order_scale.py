@@ -10,9 +10,9 @@ ids: building with step roots, verify --full, and the loader.
 Printed for each size:
   permutation   sequences a second, one core                                             target 3M
   table         rows a second derived and written, one core; bytes a sequence            target 1M
-  show          one random step, all its sequences and their texts: seconds of the call on a fresh Order, the files
-                dropped from the page cache before; the median and largest of --tries    target 50 ms
-  show, a slot  the same for one sequence
+  show          one random step, all its sequences, as the command prints it (300 characters a segment), with all its
+                text (--json), and one sequence: time of the call on a fresh Order, the files dropped from the page
+                cache before; the median and largest of --tries                          target 50 ms
   find          steps of a document by its URL, likewise                                 target 100 ms
   memory        peak of the process
 and for the sizes of --full:
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the files go; they are deleted afterwards")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    print(f"{machine(1)}; sequences of {LENGTH} tokens, steps of {args.batch}\n")
+    print(f"{machine()}; sequences of {LENGTH} tokens, steps of {args.batch}\n")
     missed: list[str] = []
     results: dict[str, Any] = {}
     for size in args.sequences:
@@ -133,8 +133,10 @@ def measure(run: Path, size: int, args: argparse.Namespace, full: bool, missed: 
     chance = np.random.default_rng(0)
     steps = chance.integers(0, size // args.batch, args.tries).tolist()
     show_step(str(run), 0, 0)  # libraries and kernels
+    calls = [lambda s=s: show_step(str(run), s, None, 300) for s in steps]
+    latencies(run, "show of a step, ms cold", calls, note, 50)
     calls = [lambda s=s: show_step(str(run), s) for s in steps]
-    latencies(run, "show, ms cold", calls, note, 50)
+    latencies(run, "show of a step with all its text, ms cold", calls, note, None)
     calls = [lambda s=s: show_step(str(run), s, s % args.batch) for s in steps]
     latencies(run, "show of a slot, ms cold", calls, note, 50)
     names = pq.ParquetFile(run / "tokens/documents.parquet")
@@ -213,7 +215,7 @@ def write_summary(order: str, rule: Rule, files: list[TableFile]) -> None:
 
 
 def latencies(
-    run: Path, name: str, calls: list[Callable[[], object]], note: Callable[..., None], target_ms: float
+    run: Path, name: str, calls: list[Callable[[], object]], note: Callable[..., None], target_ms: float | None
 ) -> None:
     seen = []
     for call in calls:
@@ -258,7 +260,10 @@ def loaded(run: Path) -> float:
     steps = range(min(order.steps, 100))
     for step in steps:
         order.step(step)
-    seconds = cpu(lambda: [order.step(step) for step in steps])
+    start = time.process_time()
+    for step in steps:
+        order.step(step)
+    seconds = time.process_time() - start
     return order.tokens_before(len(steps)) / seconds
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from corpusmill.audit.run_documents import Names, Note, RunDocuments, scan_documents, to_stderr
 from corpusmill.core import storage, urls
@@ -21,12 +22,18 @@ from corpusmill.tokenize.tokenizer import Tokenizer
 REDACTED_TEXT = "redacted"
 
 
-def show_step(run: str, step: int, slot: int | None = None) -> dict[str, Any]:
+def show_step(run: str, step: int, slot: int | None = None, excerpt: int | None = None) -> dict[str, Any]:
     """What the model reads at `step` (0-based), or at one slot of it: documents, offsets, text.
 
     Text is that of the segment's tokens; a character cut by its border is U+FFFD; of a redacted document it is
     "redacted". Padding is left out of the segments. pad_share: of the tokens shown, 0..1. masked: none of its tokens
     is a label.
+
+    Args:
+        run: run folder.
+        step: 0-based.
+        slot: one sequence; None: all.
+        excerpt: characters of text a segment at most, " ..." behind them where there are more; None: all of it.
 
     Returns:
         {"step", "steps_total", "phase", "phases_total", "sequence_length", "batch_size", "pad_share", "slots":
@@ -65,7 +72,7 @@ def show_step(run: str, step: int, slot: int | None = None) -> dict[str, Any]:
                         "tokens": count,
                         "masked": bool(flags & MASKED) or count == 1,
                         "redacted": gone,
-                        "text": REDACTED_TEXT if gone else tokenizer.decode(tokens[at : at + count]),
+                        "text": REDACTED_TEXT if gone else _text(tokenizer, tokens[at : at + count], excerpt),
                     }
                 )
             at += count
@@ -88,6 +95,20 @@ def show_step(run: str, step: int, slot: int | None = None) -> dict[str, Any]:
         "pad_share": sum(s["pad_tokens"] for s in slots) / rows.tokens.size,
         "slots": slots,
     }
+
+
+def _text(tokenizer: Tokenizer, tokens: npt.NDArray[np.integer], excerpt: int | None) -> str:
+    """The text of the tokens; to decode the beginning is enough for an excerpt."""
+    taken = (
+        len(tokens) if excerpt is None else min(max(excerpt // 2, 1), len(tokens))
+    )  # two characters a token, to begin with
+    while True:
+        text = tokenizer.decode(tokens[:taken])
+        if excerpt is None or (taken == len(tokens) and len(text) <= excerpt):
+            return text
+        if taken == len(tokens) or len(text) > excerpt + 4:  # a character that the last token cuts is not shown
+            return text[:excerpt] + " ..."
+        taken = min(4 * taken, len(tokens))
 
 
 def find_documents(

@@ -38,7 +38,7 @@ def show(
 
     Example: corpusmill order show RUN --step 3 --slot 0
     """
-    shown = show_step(run, step, slot)
+    shown = show_step(run, step, slot, None if as_json else _EXCERPT)
     if as_json:
         print_json(shown)
         return
@@ -53,9 +53,8 @@ def show(
             print(f"  {segment['doc_id']}  {segment['url']}")
             last = segment["doc_token_start"] + segment["tokens"] - 1
             print(f"  tokens {segment['doc_token_start']}..{last}{_masked(segment)}")
-            text = segment["text"]
-            shortened = text if len(text) <= _EXCERPT else text[:_EXCERPT] + " ..."
-            print("    " + ("[redacted]" if segment["redacted"] else shortened).replace("\n", "\n    "))
+            text = "[redacted]" if segment["redacted"] else segment["text"]
+            print("    " + text.replace("\n", "\n    "))
 
 
 @app.command()

@@ -36,6 +36,7 @@ from corpusmill.pipeline.token_tasks import (
     write_clusters,
 )
 from corpusmill.pipeline.training import train_run
+from corpusmill.tokenize import lookup
 from corpusmill.tokenize.columns import OFFSETS, SALTS
 from corpusmill.tokenize.order import Part, PartResult, begin_order, finish_order, parts_of, write_part
 from corpusmill.tokenize.shards import SHARD_DOCUMENT, TokenShard, merge_documents, shard_documents_path, shard_path
@@ -115,6 +116,7 @@ def _write_part(job: _PartJob) -> PartResult:
 
 
 def _finish_order(job: _FinishJob) -> dict[str, Any]:
+    lookup.build(job.tokens)  # `order find` need not wait for it
     return finish_order(job.tokens, job.out, job.results).model_dump(mode="json")
 
 

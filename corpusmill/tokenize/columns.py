@@ -47,8 +47,22 @@ def write_columns(tokens_folder: str) -> None:
 
 
 def _salt_bytes(column: pa.ChunkedArray) -> UInt8Array:
-    parts = [np.empty(0, np.uint8)]
-    for chunk in column.chunks:
-        data = np.frombuffer(chunk.buffers()[1], np.uint8) if len(chunk) else parts[0]
-        parts.append(data[16 * chunk.offset : 16 * (chunk.offset + len(chunk))])
-    return np.concatenate(parts)
+    return np.concatenate([np.empty(0, np.uint8), *(fixed_bytes(chunk, 16).ravel() for chunk in column.chunks)])
+
+
+def fixed_bytes(column: pa.Array, width: int) -> UInt8Array:
+    """(rows, width) of a column of fixed-size binary values without nulls."""
+    if not len(column):
+        return np.empty((0, width), np.uint8)
+    data = np.frombuffer(column.buffers()[1], np.uint8)
+    return data[column.offset * width : (column.offset + len(column)) * width].reshape(-1, width)
+
+
+def document_records(rows: pa.RecordBatch) -> UInt8Array:
+    """(rows, 32): content_hash, doc_ordinal, num_tokens, as hashes.document_leaf hashes them behind a zero byte."""
+    records = np.empty((rows.num_rows, 32), np.uint8)
+    records[:, :16] = fixed_bytes(rows.column("content_hash"), 16)
+    for at, name in ((16, "doc_ordinal"), (24, "num_tokens")):
+        values = rows.column(name).to_numpy().astype("<u8")
+        records[:, at : at + 8] = values.view(np.uint8).reshape(-1, 8)
+    return records

@@ -21,11 +21,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpusmill.core import storage
 from corpusmill.core.errors import VerificationFailed
+from corpusmill.tokenize.columns import document_records
 from corpusmill.tokenize.hashes import merkle_root
 from corpusmill.tokenize.merkle import audit_path
 
@@ -160,20 +160,7 @@ def _record_batches(documents_path: str) -> Iterator[ByteArray]:
     columns = ["content_hash", "doc_ordinal", "num_tokens"]
     with storage.open_read(documents_path) as file:
         for batch in pq.ParquetFile(file).iter_batches(_BATCH_DOCUMENTS, columns=columns):
-            records = np.empty((batch.num_rows, RECORD_BYTES), np.uint8)
-            records[:, :16] = _fixed_bytes(batch.column("content_hash"), 16)
-            for at, name in ((16, "doc_ordinal"), (24, "num_tokens")):
-                values = batch.column(name).to_numpy().astype("<u8")
-                records[:, at : at + 8] = values.view(np.uint8).reshape(-1, 8)
-            yield records
-
-
-def _fixed_bytes(column: pa.Array, width: int) -> ByteArray:
-    """(rows, width) of a column of fixed-size binary values."""
-    if not len(column):
-        return np.empty((0, width), np.uint8)
-    data = np.frombuffer(column.buffers()[1], np.uint8)
-    return data[column.offset * width : (column.offset + len(column)) * width].reshape(-1, width)
+            yield document_records(batch)
 
 
 def _sorted(records: ByteArray) -> ByteArray:

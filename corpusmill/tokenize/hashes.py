@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Protocol
 
 HASH_BYTES = 32
+_CHUNK_LEAVES = 1024  # a power of two
 NO_SALT = bytes(16)  # of padding
 
 CHAIN_START = hashlib.sha256(b"corpusmill chain v1").digest()
@@ -54,8 +56,11 @@ def step_root(leaves: Sequence[bytes]) -> bytes:
 def merkle_root(leaves: Iterable[bytes]) -> bytes:
     """RFC 6962 tree over leaf hashes; H("") when there are none. Memory O(log leaves)."""
     stack: list[tuple[int, bytes]] = []  # (height, root) of the perfect trees so far, highest first
-    for leaf in leaves:
-        height, node = 0, leaf
+    rest = iter(leaves)
+    while chunk := list(islice(rest, _CHUNK_LEAVES)):
+        height, node = 0, _root_of_level(chunk)
+        if len(chunk) < _CHUNK_LEAVES:
+            height = -1  # the last: no tree of its height is before it
         while stack and stack[-1][0] == height:
             node = inner_node(stack.pop()[1], node)
             height += 1
@@ -66,6 +71,17 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
     while stack:
         node = inner_node(stack.pop()[1], node)
     return node
+
+
+def _root_of_level(level: list[bytes]) -> bytes:
+    """The tree over one or more nodes: pairs, level by level; a last one without a pair goes up as it is."""
+    sha256 = hashlib.sha256
+    while len(level) > 1:
+        above = [sha256(b"\1" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
+        if len(level) % 2:
+            above.append(level[-1])
+        level = above
+    return level[0]
 
 
 def inner_node(left: bytes, right: bytes) -> bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from pydantic import BaseModel, ConfigDict
 from corpusmill.core import storage
 from corpusmill.core.hashing import digest
 from corpusmill.tokenize import hashes
+from corpusmill.tokenize.columns import document_records
 from corpusmill.tokenize.derivation import Derivation
 from corpusmill.tokenize.order_config import OrderConfig
 from corpusmill.tokenize.packing import PAD
@@ -239,9 +241,12 @@ def document_leaves(documents: pa.Table) -> Iterator[bytes]:
     keys = [("content_hash", "ascending"), ("doc_ordinal", "ascending")]
     places = pc.sort_indices(documents.select(columns[:2]), sort_keys=keys)
     for first in range(0, len(places), 1 << 16):
-        rows = documents.select(columns).take(places.slice(first, 1 << 16))
-        for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-            yield hashes.document_leaf(*row)
+        rows = documents.select(columns).take(places.slice(first, 1 << 16)).combine_chunks().to_batches()[0]
+        messages = np.zeros((rows.num_rows, 33), np.uint8)
+        messages[:, 1:] = document_records(rows)
+        data = memoryview(messages.tobytes())
+        for at in range(0, len(data), 33):
+            yield sha256(data[at : at + 33]).digest()
 
 
 def table_writer(file: object) -> pq.ParquetWriter:

@@ -128,8 +128,9 @@ def _sequences(
             rows.loss_mask[slot],
             order.index,
             order.store.dtype,
-            known.get(slot, {}),
         )
+        for number, commitment in known.get(slot, {}).items():  # of redacted documents
+            commitments[number] = commitment
         found.append(
             ProofSequence(
                 step=step,

@@ -68,7 +68,7 @@ class DocumentIndex:
                 value=f"{len(offsets) - 1} documents of {int(offsets[-1])} tokens",
                 remedy="restore tokens/ from a copy, or run the tokens step again",
             )
-        return cls(offsets, salts.reshape(-1, 16), source_ranges(shards))
+        return cls(np.asarray(offsets), np.asarray(salts).reshape(-1, 16), source_ranges(shards))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -80,6 +80,14 @@ class DocumentIndex:
     def salt(self, doc_ordinal: int) -> bytes:
         """The 16 bytes of salt of a document."""
         return bytes(self._salts[doc_ordinal])
+
+    def salts(self, doc_ordinals: Int64Array) -> bytes:
+        """16 bytes for each of the documents, one after another; zeros where an ordinal is -1."""
+        if not len(self):
+            return bytes(16 * len(doc_ordinals))
+        found = self._salts[np.maximum(doc_ordinals, 0)]
+        found[doc_ordinals < 0] = 0
+        return found.tobytes()
 
     def source(self, name: str) -> SourceRange:
         """The documents of the source `name`; an empty range when there are none."""
@@ -150,7 +158,9 @@ class TokenStore:
     ) -> Int32Array:
         """The tokens of k segments one after another, int32 (sum of num_tokens,); `fill` where doc_ordinal is -1."""
         ends = np.cumsum(num_tokens)
-        out = np.full(int(ends[-1]) if len(ends) else 0, fill, dtype=np.int32)
+        out = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.int32)
+        for i in np.flatnonzero(doc_ordinal < 0).tolist():
+            out[ends[i] - num_tokens[i] : ends[i]] = fill
         real = np.flatnonzero((doc_ordinal >= 0) & (num_tokens > 0))
         begins = index.offsets[doc_ordinal[real]] + doc_token_start[real]
         shards = self.shards_of(begins)

@@ -29,7 +29,7 @@ class Batch:
     segments: Tensor  # int32 (R, L+1), -1 where padded
     valid: Tensor  # bool (R, L): which labels tokens[:, 1:] count in the loss
     slots: list[int]
-    layouts: tuple[RowSegments, ...]  # of each slot: which documents its tokens are from
+    layouts: Sequence[RowSegments]  # of each slot: which documents its tokens are from
 
     @property
     def num_valid(self) -> int:
@@ -65,7 +65,7 @@ class Loader:
         tokens = np.zeros(shape, np.int64)
         segments = np.full(shape, -1, np.int32)
         valid = np.zeros((shape[0], phase.sequence_length), np.bool_)
-        layouts: tuple[RowSegments, ...] = ()
+        layouts: Sequence[RowSegments] = ()
         if slots:
             rows = order.step(step, slots)
             tokens[: len(slots)] = rows.tokens

@@ -271,3 +271,13 @@ def test_another_tokenizer_is_refused(traced_run: Path, tmp_path: Path) -> None:
     train_tokenizer([str(run / "one.parquet")], TokenizerConfig(vocab_size=280), str(run / "tokens/tokenizer.model"))
     with pytest.raises(VerificationFailed, match="not the tokenizer"):
         show_step(str(run), 0)
+
+
+@pytest.mark.parametrize("excerpt", [1, 7, 40, 10_000])
+def test_an_excerpt_is_the_beginning_of_the_text(traced_run: Path, excerpt: int) -> None:
+    for step in (0, 5):
+        whole, short = show_step(str(traced_run), step), show_step(str(traced_run), step, None, excerpt)
+        for one, other in zip(whole["slots"], short["slots"], strict=True):
+            for full, part in zip(one["segments"], other["segments"], strict=True):
+                text = full["text"]
+                assert part["text"] == (text if len(text) <= excerpt else text[:excerpt] + " ...")

@@ -10,6 +10,7 @@ import numpy as np
 
 from corpusmill.tokenize.packing import PAD
 from corpusmill.tokenize.reader import Order, RowSegments, StepRows
+from corpusmill.tokenize.rows import StepSegments
 
 EOS, PADDING = 2, 0
 
@@ -47,7 +48,6 @@ class MadeOrder:
         shape = self._shapes[step]
         width = shape.sequence_length + 1
         tokens = draw.integers(3, self.vocab_size, (shape.batch_size, width), dtype=np.int32)
-        ids = np.zeros(tokens.shape, np.int32)
         mask = np.ones(tokens.shape, np.bool_)
         segments = []
         for row in range(shape.batch_size):
@@ -57,13 +57,11 @@ class MadeOrder:
             ends = np.cumsum(lengths)
             for number, (length, end) in enumerate(zip(lengths, ends, strict=True)):
                 inside = slice(end - length, end)
-                ids[row, inside] = number
                 mask[row, end - length] = False
                 if draw.random() < self._eos_share:
                     tokens[row, end - 1] = EOS
                 if padded and number == len(lengths) - 1:
                     tokens[row, inside] = PADDING
-                    ids[row, inside] = -1
                     mask[row, inside] = False
             ordinals = draw.integers(0, 1000, len(lengths))
             flags = np.zeros(len(lengths), np.uint8)
@@ -76,10 +74,14 @@ class MadeOrder:
             step=step,
             slots=np.arange(shape.batch_size, dtype=np.int32),
             tokens=tokens,
-            segment_ids=ids,
             loss_mask=mask[:, 1:],
-            segments=tuple(segments),
+            segments=segments_of(segments),
         )
+
+
+def segments_of(rows: list[RowSegments]) -> StepSegments:
+    columns = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return StepSegments(*columns, bounds=np.cumsum([0, *(len(row.num_tokens) for row in rows)]))
 
 
 def made_order(*shapes: tuple[int, int, int], vocab_size: int = 500, seed: int = 0, cut: bool = True) -> Order:
