@@ -30,6 +30,8 @@ class Killed(Exception):
 class InProcess:
     """An engine that runs tasks one by one here, and dies before task number `last`."""
 
+    cpus = 1
+
     def __init__(self, last: int | None = None) -> None:
         self.reporter = Reporter(quiet=True)
         self.left = last

@@ -340,11 +340,10 @@ class Products:
             storage.remove_folder(StageFolder(self._run, held_out.NAME).root)
         wanted = set(missing)
         self._make_extra([file for name, file in self._extra.items() if name in wanted], expected, engine)
-        threads = -(-engine.cpus // len(missing))  # fewer shards than cores: each takes several
+        shards = [shard for shard in self._chain.shards if shard.name in wanted]
+        threads = -(-engine.cpus // max(1, len(shards)))  # fewer shards than cores: each takes several
         jobs = [
-            EncodeJob(self._chain, shard, self._model, self._recipe.sources.by, config, threads)
-            for shard in self._chain.shards
-            if shard.name in wanted
+            EncodeJob(self._chain, shard, self._model, self._recipe.sources.by, config, threads) for shard in shards
         ]
         if jobs:
             write_clusters(self._chain, engine)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from corpusmill.core import storage
 from corpusmill.core.hashing import Int64Array, UInt64Array
-from corpusmill.tokenize.store import check_size
+from corpusmill.tokenize.store import check_size, mapped
 
 PAIR: Final = np.dtype([("hash", "<u8"), ("ordinal", "<u8")])
 _SORTED_ROWS = 1 << 21  # sorted in memory at once: some 100 MB
@@ -112,7 +112,7 @@ class PairIndex:
 
     def __init__(self, path: str, rows: int) -> None:
         check_size(path, file_bytes(rows))
-        raw = np.memmap(storage.local_path(path), np.uint8, "r")
+        raw = np.frombuffer(mapped(path), np.uint8)
         self._pairs: PairArray = raw[: rows * PAIR.itemsize].view(PAIR)
         self._table: UInt64Array = raw[rows * PAIR.itemsize :].view("<u8")
         self._bits = prefix_bits(rows)

@@ -30,7 +30,7 @@ from corpusmill.core.hashing import Int64Array, UInt64Array, hash64
 from corpusmill.tokenize.hash_pairs import PairIndex, PairWriter
 from corpusmill.tokenize.redaction import RedactedFiles
 from corpusmill.tokenize.shards import TOKEN_DOCUMENT, TokensManifest, load_model
-from corpusmill.tokenize.store import check_size
+from corpusmill.tokenize.store import check_size, mapped
 
 Kind = Literal["doc_id", "url", "domain", "content_hash"]
 KINDS: Final[tuple[Kind, ...]] = ("doc_id", "url", "domain", "content_hash")
@@ -117,8 +117,7 @@ class Lookup:
         self._pairs = {kind: PairIndex(_pairs_path(folder, kind), manifest.documents) for kind in KINDS}
         path = storage.join(folder, "names.arrow")
         check_size(path, manifest.names_bytes)
-        file = pa.memory_map(str(storage.local_path(path)), "r")
-        self._names = pa.ipc.open_file(file)
+        self._names = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped(path))))
 
     @classmethod
     def open(cls, tokens_folder: str) -> Lookup:
