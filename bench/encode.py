@@ -69,7 +69,8 @@ def main() -> None:
         for row in measured(shard, arguments.one[0], int(arguments.one[1]), arguments.rounds, arguments.work):
             print("\t".join(row))
         return
-    columns = [*SHARD_DOCUMENT.names[:-1], "text"]
+    made = {"num_tokens", "cluster_id"}  # by encoding
+    columns = [*(name for name in SHARD_DOCUMENT.names if name not in made), "text"]
     texts = pa.concat_tables([pq.read_table(path, columns=columns) for path in storage.glob(arguments.documents)])
     pq.write_table(pa.concat_tables([texts] * arguments.copies), shard, compression="zstd", row_group_size=4096)
     size = sum(len(text.encode()) for text in texts.column("text").to_pylist()) * arguments.copies

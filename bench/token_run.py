@@ -57,6 +57,7 @@ def _shard(
         "content_hash": [hashlib.blake2b(n.encode(), digest_size=16).digest() for n in names],
         "language": ["en"] * len(lengths),
         "num_tokens": lengths,
+        "cluster_id": [None] * len(lengths),
     }
     table = pa.table([pa.array(columns[f.name], f.type) for f in SHARD_DOCUMENT], schema=SHARD_DOCUMENT)
     storage.write_parquet(shard_documents_path(folder, name), table)
