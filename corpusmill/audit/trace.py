@@ -137,17 +137,18 @@ def find_documents(
     Returns:
         {"documents": [{"doc_id", "url", "hits": [{"phase", "epoch", "step", "slot", "tokens", "masked"}], "never",
         "redacted"}], "steps_total"}; documents in the corpus's order, held-out ones last, hits by step and slot;
-        never: null where there are hits.
+        never: null where there are hits. Where documents of the run are redacted, also "redacted_documents", how many:
+        they have no URL and no domain any more, and are found by doc_id and content hash only.
     """
     kind, value = _wanted(doc_id, url, domain, content_hash)
     order = Order.open(run)
     tokens_folder = storage.join(run, "tokens")
     matches = RunDocuments(tokens_folder, note).find(kind, value)
     found = []
+    redacted = frozenset(RedactedFiles.load(tokens_folder).documents)
     if matches:
         derivation = order.derivation()
         takedown = load_takedown(storage.join(run, "order"), order.rule)
-        redacted = frozenset(RedactedFiles.load(tokens_folder).documents)
         for ordinal, (name, address) in matches:
             uses = derivation.uses(ordinal)
             never = None if uses else _why_never(order, derivation, takedown, ordinal)
@@ -156,7 +157,8 @@ def find_documents(
         path = storage.join(run, *folder.split("/"), "documents.parquet")
         if storage.exists(path):
             found += [_found(name, address, [], why, False) for _, (name, address) in scan_documents(path, kind, value)]
-    return {"documents": found, "steps_total": order.steps}
+    answer = {"documents": found, "steps_total": order.steps}
+    return answer | {"redacted_documents": len(redacted)} if redacted else answer
 
 
 def documents_named(run: str, *, doc_id: str | None = None, url: str | None = None) -> list[tuple[int, Names]]:

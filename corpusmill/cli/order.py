@@ -80,6 +80,11 @@ def find(
     total = found["steps_total"]
     if not found["documents"]:
         print(f"never: no such document in any of the {total} steps (corpusmill explain tells why it was left out)")
+        if found.get("redacted_documents") and (url or domain):
+            print(
+                f"but {found['redacted_documents']:,} documents of this run are redacted and have lost their URLs: "
+                "look for them by --doc or --content-hash"
+            )
     for document in found["documents"]:
         print(f"{document['doc_id']}  {document['url']}{'  [redacted]' if document['redacted'] else ''}")
         if not document["hits"]:

@@ -152,6 +152,8 @@ def test_the_text_of_a_redacted_document_is_not_shown(traced_run: Path, tmp_path
     (found,) = find_documents(str(run), doc_id=doc_ids(run)[8])["documents"]
     assert not found["redacted"]
     RedactedFiles(documents=(8,)).save(str(run / "tokens"))
+    gone = find_documents(str(run), url="https://gone.example/")
+    assert gone == {"documents": [], "steps_total": 20, "redacted_documents": 1}
     (found,) = find_documents(str(run), doc_id=doc_ids(run)[8])["documents"]
     assert found["redacted"]
     assert found["hits"] == brute_force_hits(run, found["doc_id"])
