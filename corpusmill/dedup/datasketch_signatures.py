@@ -38,7 +38,7 @@ _AFFINE32, _AFFINE64, _LEGACY = range(3)
 def permutations(number: int, seed: int, scheme: Scheme) -> tuple[UInt64Array, UInt64Array]:
     """Multipliers and increments of `number` maps, uint64 (number,) each, as MinHash(number, seed, scheme=scheme)
     draws them. seed: 0..2^32 - 1."""
-    draw = np.random.RandomState(seed)
+    draw = np.random.RandomState(seed)  # a generator of its own, which datasketch uses: its stream is frozen
     if scheme == "legacy":
         pairs = [[draw.randint(low, _MERSENNE, dtype=np.uint64) for low in (1, 0)] for _ in range(number)]
         drawn = np.array(pairs, dtype=np.uint64).reshape(-1, 2)

@@ -19,8 +19,6 @@ from typing import Protocol
 
 HASH_BYTES = 32
 _CHUNK_LEAVES = 1024  # a power of two
-NO_SALT = bytes(16)  # of padding
-
 CHAIN_START = hashlib.sha256(b"corpusmill chain v1").digest()
 
 
@@ -34,7 +32,7 @@ def segment_commitment(salt: bytes, tokens: Buffer, mask: Buffer, first_position
     """32 bytes that bind one segment.
 
     Args:
-        salt: 16 bytes of its document, NO_SALT for padding.
+        salt: 16 bytes of its document, zeros for padding.
         tokens: its token ids in the width of the token shards, little-endian.
         mask: one byte a token, 1 where the token is a label that counts in the loss.
         first_position: of its first token in the sequence, 0..L.

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle_order import OracleOrder
+from order_checks import assert_equals_the_oracle, roots_of, table_of
 from synthetic import lengths_of, write_tokens
 
 from corpusmill.core.errors import ConfigError
@@ -43,26 +42,6 @@ def build(run: Path, config: OrderConfig, name: str = "order") -> OrderSummary:
 
 def rule_of(run: Path, name: str = "order") -> Rule:
     return Rule.model_validate_json((run / name / "rule.json").read_bytes())
-
-
-def table_of(run: Path, name: str = "order") -> pa.Table:
-    return pa.concat_tables([pq.read_table(p) for p in sorted((run / name).glob("table-*.parquet"))])
-
-
-def roots_of(run: Path, name: str) -> list[bytes]:
-    roots: list[bytes] = pq.read_table(run / name / "roots.parquet").column("root").to_pylist()
-    return roots
-
-
-def assert_equals_the_oracle(run: Path, summary: OrderSummary) -> None:
-    oracle = OracleOrder(run)
-    keys = ("step", "slot", "segment", "doc_ordinal", "doc_token_start", "num_tokens")
-    rows = table_of(run).to_pylist()
-    assert [tuple(r[k] for k in keys) for r in rows] == oracle.rows()
-    for row in rows:
-        source, epoch, _ = oracle.steps[row["step"]][row["slot"]]
-        assert (row["source"], row["epoch"]) == (source, epoch)
-    assert summary.order_root == oracle.root()
 
 
 def sequences_by_source(table: pa.Table) -> Counter[str]:

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from oracle_order import OracleOrder
+from order_checks import assert_equals_the_oracle
 from pydantic import ValidationError
 from token_runs import make_tokens, small_config
 
@@ -25,27 +24,6 @@ def build(run: Path, name: str, config: OrderConfig) -> OrderSummary:
 
 def summary_of(run: Path) -> OrderSummary:
     return OrderSummary.model_validate_json((run / "order/order.json").read_bytes())
-
-
-def table_of(run: Path, name: str = "order") -> pa.Table:
-    return pa.concat_tables([pq.read_table(p) for p in sorted((run / name).glob("table-*.parquet"))])
-
-
-def roots_of(run: Path, name: str) -> list[bytes]:
-    roots: list[bytes] = pq.read_table(run / name / "roots.parquet").column("root").to_pylist()
-    return roots
-
-
-def assert_equals_the_oracle(run: Path, summary: OrderSummary) -> None:
-    """Rule, documents and token bytes give the same table and root without any of our code."""
-    oracle = OracleOrder(run)
-    keys = ("step", "slot", "segment", "doc_ordinal", "doc_token_start", "num_tokens")
-    rows = table_of(run).to_pylist()
-    assert [tuple(r[k] for k in keys) for r in rows] == oracle.rows()
-    for row in rows:
-        source, epoch, _ = oracle.steps[row["step"]][row["slot"]]
-        assert (row["source"], row["epoch"]) == (source, epoch)
-    assert summary.order_root == oracle.root()
 
 
 def test_equals_the_oracle(token_run: Path) -> None:
